@@ -1,0 +1,90 @@
+"""Sums of independent values, and mixtures of groups of channels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .block import Block
+from .grid import Grid
+from .node import Context, Memory, Node
+
+Scalar = float | Tensor
+
+
+class Combine(Node):
+    """sum_k c_k h_k of independent values: second moments add, and so do the products of means across branches.
+
+    K' = sum c^2 K + sum_{j != k} c_j c_k m_j m_k',   D' = sum c^2 D + 2 sum_{j < k} c_j c_k dm_j dm_k.
+    """
+
+    def __init__(self, inputs: tuple[Node, ...], coefficients: tuple[Scalar, ...]):
+        gaussian = all(i.gaussian for i in inputs)
+        super().__init__(inputs, inputs[0].size, gaussian=gaussian, centred=all(i.centred for i in inputs))
+        self.coefficients = coefficients
+        self.biased = [k for k, i in enumerate(inputs) if not i.centred]
+
+    def uses_mean(self, asked: bool) -> bool:
+        return asked or len(self.biased) > 1
+
+    def remembers(self, distance: bool) -> bool:
+        return len(self.biased) > 1
+
+    def remember(self, context: Context, blocks: tuple[Block, ...], means: tuple[Tensor | None, ...]) -> Memory:
+        return {str(k): means[k] * self._scale(k, means[k]) for k in self.biased if means[k] is not None}  # type: ignore[operator]
+
+    def _scale(self, k: int, like: Tensor) -> Scalar:
+        c = self.coefficients[k]
+        return c.to(like) if isinstance(c, Tensor) else c
+
+    def mean(self, memory: Memory, means: tuple[Tensor | None, ...]) -> Tensor | None:
+        present = [self._scale(k, m) * m for k, m in enumerate(means) if m is not None]
+        return sum(present[1:], start=present[0]) if present else None
+
+    def run(self, context: Context, *blocks: Block) -> Block:
+        blocks = tuple(b.select(context.wanted) for b in blocks)
+        grid = blocks[0].grid
+        squares = [self._scale(k, b.nngp) ** 2 for k, b in enumerate(blocks)]
+        q = _weighted(squares, [b.nngp for b in blocks])
+        d = _weighted(squares, [b.distance for b in blocks]) if context.distance else None
+        if len(self.biased) > 1:
+            q, d = self._with_means(context, grid, q, d)
+        return Block(grid, q, d, _weighted(squares, [b.ntk for b in blocks]) if context.ntk else None)  # type: ignore[arg-type]
+
+    def _with_means(self, context: Context, grid: Grid, q: Tensor | None, d: Tensor | None):
+        assert q is not None
+        sides = [context.sides(str(k), grid) for k in self.biased]
+        total1, total2 = (torch.stack(torch.broadcast_tensors(*side)).sum(0) for side in zip(*sides, strict=True))
+        q = q + grid.mask(total1 * total2 - sum(a * b for a, b in sides))
+        if d is not None:
+            gaps = [a - b for a, b in sides]
+            d = d + grid.mask((total1 - total2).square() - sum(g.square() for g in gaps))
+        return q, d
+
+    def cost(self) -> int:
+        return 4 * len(self.inputs)
+
+
+class Mixture(Node):
+    """Groups of channels side by side: every moment is the weighted mean over the groups."""
+
+    def __init__(self, inputs: tuple[Node, ...], weights: tuple[float, ...]):
+        super().__init__(inputs, inputs[0].size, gaussian=False, centred=all(i.centred for i in inputs))
+        self.weights = weights
+
+    def mean(self, memory: Memory, means: tuple[Tensor | None, ...]) -> Tensor | None:
+        present = [w * m for w, m in zip(self.weights, means, strict=True) if m is not None]
+        return sum(present[1:], start=present[0]) if present else None
+
+    def run(self, context: Context, *blocks: Block) -> Block:
+        blocks = tuple(b.select(context.wanted) for b in blocks)
+        q = _weighted(self.weights, [b.nngp for b in blocks])
+        d = _weighted(self.weights, [b.distance for b in blocks]) if context.distance else None
+        ntk = _weighted(self.weights, [b.ntk for b in blocks]) if context.ntk else None
+        return Block(blocks[0].grid, q, d, ntk)  # type: ignore[arg-type]
+
+
+def _weighted(weights, parts: list[Tensor | None]) -> Tensor | None:
+    """sum_k w_k part_k."""
+    terms = [part if isinstance(w, float) and w == 1 else w * part for w, part in zip(weights, parts, strict=True)]
+    return sum(terms[1:], start=terms[0])

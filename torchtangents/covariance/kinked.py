@@ -1,0 +1,90 @@
+"""Duals of piecewise linear and piecewise constant functions, in terms of angle and distance.
+
+Cho and Saul 2009 (NeurIPS, arXiv 1112.3712) for the arc-cosine kernels; the distance form is this project's
+(docs/architecture.md, "Precision").
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .dual import Dual
+from .pair import Pair, as_column
+
+_TERMS = {torch.float64: 9, torch.float32: 5}
+
+
+def chord(theta: Tensor) -> Tensor:
+    """sin(theta) - theta cos(theta), by its series sum_k (-1)^(k+1) 2k theta^(2k+1) / (2k+1)! near 0."""
+    square, series = theta * theta, torch.zeros_like(theta)
+    for k in range(_TERMS.get(theta.dtype, 9), 0, -1):
+        series = (-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1) + square * series
+    small = theta < 1
+    return torch.where(small, theta * square * series, theta.sin() - theta * theta.cos())
+
+
+class ABReLU(Dual):
+    """a min(x, 0) + b max(x, 0): ReLU (0, 1), LeakyReLU (slope, 1), Abs (-1, 1), the identity (1, 1)."""
+
+    def __init__(self, a: float | Tensor, b: float | Tensor):
+        self.a, self.b = a, b
+        linear = not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b
+        self.kinked = not linear
+        self.breakpoints = () if linear else (0.0,)
+
+    def _constants(self, like: Tensor) -> tuple[float | Tensor, float | Tensor]:
+        a, b = as_column(self.a, like), as_column(self.b, like)
+        return (a * a + b * b) / 2, (a - b) * (a - b) / (2 * math.pi)
+
+    def function(self, x: Tensor) -> Tensor:
+        return as_column(self.a, x) * x.clamp_max(0) + as_column(self.b, x) * x.clamp_min(0)
+
+    def nngp(self, pair: Pair) -> Tensor:
+        _, bend = self._constants(pair.q)
+        return self.slope(pair) * pair.q + bend * pair.s
+
+    def slope(self, pair: Pair) -> Tensor:
+        level, bend = self._constants(pair.q)
+        return level - bend * pair.theta
+
+    def distance(self, pair: Pair, out1: Tensor, out2: Tensor) -> Tensor:
+        level, bend = self._constants(pair.q)
+        return (level * pair.squared_distance - 2 * bend * pair.m * chord(pair.theta)).clamp_min(0)
+
+    def gain(self, pair: Pair) -> Tensor:
+        return self.nngp(pair)  # x f'(x) = f(x)
+
+    def mean(self, v: Tensor) -> Tensor:
+        pair = Pair.equal(v)
+        return (as_column(self.b, v) - as_column(self.a, v)) / math.sqrt(2 * math.pi) * pair.x
+
+    def __repr__(self) -> str:
+        return f"ABReLU({self.a}, {self.b})"
+
+
+class Sign(Dual):
+    """sign(x): E f f' = 1 - 2 theta / pi; its derivative is 0 almost everywhere, so nothing below it trains."""
+
+    kinked = True
+    breakpoints = (0.0,)
+
+    def function(self, x: Tensor) -> Tensor:
+        return x.sign()
+
+    def nngp(self, pair: Pair) -> Tensor:
+        return torch.where(pair.m > 0, 1 - 2 / math.pi * pair.theta, 0)
+
+    def slope(self, pair: Pair) -> Tensor:
+        return torch.zeros_like(pair.m * pair.q)
+
+    def distance(self, pair: Pair, out1: Tensor, out2: Tensor) -> Tensor:
+        return torch.where(pair.m > 0, 4 / math.pi * pair.theta, out1 + out2)
+
+    def gain(self, pair: Pair) -> Tensor:
+        return self.slope(pair)
+
+    def mean(self, v: Tensor) -> Tensor:
+        return torch.zeros_like(v)

@@ -1,0 +1,99 @@
+"""Angles and lengths of pairs of Gaussians in a form that neither cancels nor overflows.
+
+With x = sqrt v1, y = sqrt v2 and the distance D = E(u - v)^2 = d^2,
+
+    A = (d - |x - y|)(d + |x - y|) = 2 (x y - q),    B = (x + y - d)(x + y + d) = 2 (x y + q),
+    theta = 2 atan2(sqrt A, sqrt B),                 s = sqrt(A B) / 2 = x y sin(theta).
+
+No product of two variances is formed. Square roots have a finite (zero) gradient at 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+def safe_sqrt(x: Tensor) -> Tensor:
+    """sqrt(max(x, 0)) with the gradient 0 instead of infinity where x <= 0."""
+    if not x.requires_grad:
+        return x.clamp_min(0).sqrt()
+    positive = x > 0
+    return torch.where(positive, torch.where(positive, x, 1).sqrt(), 0)
+
+
+def as_column(value: float | Tensor, like: Tensor) -> float | Tensor:
+    """A scalar parameter that takes part in arithmetic with `like` without promoting it."""
+    return value.to(like) if isinstance(value, Tensor) else value
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two centred Gaussians: variances v1, v2 (they broadcast), covariance q, and D if it is carried."""
+
+    v1: Tensor
+    v2: Tensor
+    q: Tensor
+    distance: Tensor | None = None
+
+    @classmethod
+    def equal(cls, v: Tensor) -> Pair:
+        """A Gaussian with itself."""
+        return cls(v, v, v, torch.zeros_like(v))
+
+    def to(self, dtype: torch.dtype) -> Pair:
+        """The same pair in another precision."""
+        d = self.distance
+        return Pair(self.v1.to(dtype), self.v2.to(dtype), self.q.to(dtype), None if d is None else d.to(dtype))
+
+    @cached_property
+    def x(self) -> Tensor:
+        """sqrt v1."""
+        return safe_sqrt(self.v1)
+
+    @cached_property
+    def y(self) -> Tensor:
+        """sqrt v2."""
+        return safe_sqrt(self.v2)
+
+    @cached_property
+    def m(self) -> Tensor:
+        """x y, the largest covariance possible."""
+        return self.x * self.y
+
+    @cached_property
+    def squared_distance(self) -> Tensor:
+        """D, from the covariance where it is not carried."""
+        return self.v1 + self.v2 - 2 * self.q if self.distance is None else self.distance
+
+    @cached_property
+    def roots(self) -> tuple[Tensor, Tensor]:
+        """(sqrt A, sqrt B)."""
+        d = safe_sqrt(self.squared_distance)
+        gap, total = (self.x - self.y).abs(), self.x + self.y
+        near = (d - gap).clamp_min(0) * (d + gap)
+        far = (total - d).clamp_min(0) * (total + d)
+        if self.distance is not None:  # obtuse pairs keep their accuracy in q, not in D
+            near = torch.where(self.q < 0, 2 * (self.m - self.q), near)
+            far = torch.where(self.q < 0, far, 2 * (self.m + self.q))
+        return safe_sqrt(near), safe_sqrt(far)
+
+    @cached_property
+    def theta(self) -> Tensor:
+        """The angle between the two, 0 where both vanish."""
+        a, b = self.roots
+        return 2 * torch.atan2(a, torch.where((a == 0) & (b == 0), 1, b))
+
+    @cached_property
+    def s(self) -> Tensor:
+        """x y sin(theta)."""
+        a, b = self.roots
+        return a * b / 2
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape that the parts broadcast to."""
+        return torch.broadcast_shapes(self.v1.shape, self.v2.shape, self.q.shape)

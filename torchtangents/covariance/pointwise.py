@@ -1,0 +1,121 @@
+"""Nonlinear steps at equal planes: elementwise functions and normalisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .block import Block
+from .dual import Dual
+from .laws import equal_positions
+from .node import Context, Memory, Node
+from .pair import Pair
+
+
+class Pointwise(Node):
+    """f of every channel of a Gaussian: K' = E f f', Theta' = Theta E f' f' (+ E u f' v f' below a trained gain)."""
+
+    def __init__(self, source: Node, dual: Dual, gain: tuple[int, ...] | None = None):
+        super().__init__((source,), source.size, gaussian=False, centred=False)
+        self.dual, self.gain = dual, gain
+        self.pending = False
+
+    def uses_distance(self, asked: bool) -> bool:
+        return self.dual.kinked
+
+    def uses_mean(self, asked: bool) -> bool:
+        return False
+
+    def remembers(self, distance: bool) -> bool:
+        return True
+
+    def remember(self, context: Context, blocks: tuple[Block, ...], means: tuple[Tensor | None, ...]) -> Memory:
+        v = blocks[0].variances()
+        kept = {"v": v}
+        if context.distance:
+            kept["out"] = self.dual.nngp(Pair.equal(v))
+        return kept
+
+    def mean(self, memory: Memory, means: tuple[Tensor | None, ...]) -> Tensor | None:
+        return self.dual.mean(memory["v"])
+
+    def run(self, context: Context, *blocks: Block) -> Block:
+        (block,) = blocks
+        grid = block.grid
+        pair = Pair(*context.sides("v", grid), block.nngp, block.distance)
+        ntk = None
+        if block.ntk is not None:
+            ntk = self.dual.slope(pair) * block.ntk
+            if self.gain is not None:
+                ntk = ntk + equal_positions(grid, self.dual.gain(pair), self.gain)
+            ntk = grid.mask(ntk)
+        distance = None
+        if context.distance:
+            distance = grid.mask(self.dual.distance(pair, *context.sides("out", grid)))
+        return Block(grid, grid.mask(self.dual.nngp(pair)), distance, ntk)
+
+    def cost(self) -> int:
+        return 60
+
+    def __repr__(self) -> str:
+        return repr(self.dual)
+
+
+class Normalize(Node):
+    """Layer normalisation over channels and the positions of `axes` (Ba, Kiros, Hinton 2016, arXiv 1607.06450).
+
+    With m the mean, v the centred variance and r = (v + eps)^(-1/2): K' = r1 r2 (K - m1 m2),
+    D' = r1 r2 D + (r1 - r2)(v1 r1 - v2 r2). A trained bias adds 1 to the NTK; a trained gain is left to what follows.
+    """
+
+    def __init__(self, source: Node, axes: tuple[int, ...], eps: float, center: bool, gain: bool, bias: bool):
+        super().__init__((source,), source.size, gaussian=source.gaussian, centred=source.centred or (center and not axes))
+        self.axes, self.eps, self.center, self.gain, self.bias = axes, eps, center, gain, bias
+
+    def uses_mean(self, asked: bool) -> bool:
+        return not self.inputs[0].centred
+
+    def remembers(self, distance: bool) -> bool:
+        return True
+
+    def remember(self, context: Context, blocks: tuple[Block, ...], means: tuple[Tensor | None, ...]) -> Memory:
+        v, mean = blocks[0].variances(), means[0]
+        dims = tuple(1 + a for a in self.axes)
+        kept: Memory = {}
+        if mean is not None and self.center:
+            level = mean.mean(dims, keepdim=True).expand_as(mean) if dims else mean
+            kept["shift"], kept["mean"] = level, mean
+            v = v - 2 * level * mean + level * level
+        kept["v"] = v
+        spread = v.mean(dims, keepdim=True).expand_as(v) if dims else v
+        kept["scale"] = (spread + self.eps).rsqrt()
+        return kept
+
+    def mean(self, memory: Memory, means: tuple[Tensor | None, ...]) -> Tensor | None:
+        if means[0] is None:
+            return None
+        shift = memory.get("shift")
+        return (means[0] if shift is None else means[0] - shift) * memory["scale"]
+
+    def run(self, context: Context, *blocks: Block) -> Block:
+        (block,) = blocks
+        grid, q, d = block.grid, block.nngp, block.distance if context.distance else None
+        r1, r2 = context.sides("scale", grid)
+        if "shift" in context.memory1:
+            (c1, c2), (m1, m2) = context.sides("shift", grid), context.sides("mean", grid)
+            q = q - c1 * m2 - m1 * c2 + c1 * c2
+            if d is not None:
+                d = (d - (c1 - c2) * (2 * (m1 - m2) - (c1 - c2))).clamp_min(0)
+        if d is not None:
+            v1, v2 = context.sides("v", grid)
+            d = grid.mask((r1 * r2 * d + (r1 - r2) * (v1 * r1 - v2 * r2)).clamp_min(0))
+        ntk = block.ntk
+        if ntk is not None:
+            ntk = r1 * r2 * ntk
+            if self.bias:
+                ntk = ntk + equal_positions(grid, torch.ones_like(ntk), self.axes)
+            ntk = grid.mask(ntk)
+        return Block(grid, grid.mask(r1 * r2 * q), d, ntk)
+
+    def cost(self) -> int:
+        return 10

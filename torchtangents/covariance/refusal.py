@@ -1,0 +1,29 @@
+"""How a rule refuses: an error that names the layer it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import NoReturn
+
+locate: ContextVar[Callable[[], str]] = ContextVar("locate", default=lambda: "")
+
+
+class UnsupportedError(NotImplementedError):
+    """The infinite-width theory, or this version, has no rule for what was asked; the message names the layer."""
+
+
+def here() -> str:
+    """The dotted name of the layer being recorded, '' outside a recording."""
+    return locate.get()()
+
+
+def placed(message: str) -> str:
+    """The message behind the name of the layer being recorded."""
+    name = here()
+    return f"{name}: {message}" if name else message
+
+
+def refuse(message: str) -> NoReturn:
+    """Raise `UnsupportedError` with the layer's name."""
+    raise UnsupportedError(placed(message))

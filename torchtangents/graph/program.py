@@ -1,0 +1,85 @@
+"""What a recording leaves: steps in order, from the data to one output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..covariance.kinked import ABReLU, Sign
+from ..covariance.laws import Input
+from ..covariance.layout import CHANNEL
+from ..covariance.node import Node
+from ..covariance.pointwise import Pointwise
+from ..covariance.state import State
+from .recorder import Recorder
+from .symbol import Symbol
+
+
+class Program:
+    """The recorded steps of one model on inputs of one shape."""
+
+    def __init__(self, output: State, batch: int, dtype: torch.dtype):
+        self.output, self.batch, self.dtype = output, batch, dtype
+        state = output
+        for i in range(len(state.layout)):
+            while CHANNEL in state.layout[i] and len(state.layout[i]) > 1:
+                state = state.trace(next(t for t in state.layout[i] if t != CHANNEL))
+        self.layout = tuple(group for group in state.layout if group and group != (CHANNEL,))
+        self.root = state.node()
+        self.steps = ordered(self.root)
+        if self.smooth:
+            for step in self.steps:
+                if isinstance(step, Input):
+                    step.values = step.values.double()
+
+    @property
+    def smooth(self) -> bool:
+        """Whether a function other than a piecewise linear one occurs: such programs run in float64."""
+        return any(isinstance(s, Pointwise) and not isinstance(s.dual, (ABReLU, Sign)) for s in self.steps)
+
+    @property
+    def width(self) -> torch.dtype:
+        """The precision that the program runs in."""
+        return torch.float64 if self.smooth else self.dtype
+
+
+def ordered(root: Node) -> list[Node]:
+    """Every step that the root needs, inputs first."""
+    seen: dict[Node, None] = {}
+    stack: list[tuple[Node, bool]] = [(root, False)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            seen[node] = None
+        elif node not in seen:
+            stack.append((node, True))
+            stack.extend((i, False) for i in reversed(node.inputs) if i not in seen)
+    return list(seen)
+
+
+def record(model: torch.nn.Module, args: tuple[Any, ...]) -> Program:
+    """The program of a model on these inputs (tensors, batch first; or symbols)."""
+    model = getattr(model, "_orig_mod", model)
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}")
+    recorder = Recorder(model)
+    first = next(a for a in args if isinstance(a, Tensor))
+    recorder.batch = first.shape[0]
+    versions = [a._version if isinstance(a, Tensor) and not isinstance(a, Symbol) else 0 for a in args]
+    output = recorder.run(args)
+    for a, version in zip(args, versions, strict=True):
+        if isinstance(a, Tensor) and not isinstance(a, Symbol) and a._version != version:
+            raise ValueError(
+                f"{type(model).__name__}: forward changed its input in place (an in-place activation before the first "
+                "layer with weights). Expected inplace=False there"
+            )
+    if isinstance(output, (tuple, list)) and len(output) == 1:
+        (output,) = output
+    if not isinstance(output, Symbol):
+        raise ValueError(
+            f"{type(model).__name__}: expected forward to return one value that passed a layer of torchtangents.nn, "
+            f"got {type(output).__name__}"
+        )
+    return Program(output.current(), recorder.batch, first.dtype)

@@ -1,0 +1,181 @@
+"""Runs a model's own forward on symbolic values. Layers are leaves; what comes before the first of them is arithmetic."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from ..covariance import active
+from ..covariance.laws import Input
+from ..covariance.layout import CHANNEL, Layout, images
+from ..covariance.refusal import UnsupportedError, locate, placed, refuse
+from ..covariance.state import State
+from ..nn.layer import Layer
+from .functions import HANDLERS, TRANSPARENT
+from .symbol import Symbol
+
+
+class Recorder(TorchFunctionMode):
+    """One recording of one model."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+        self.names = {id(m): name for name, m in model.named_modules()}
+        self.parameters = {id(p): name for name, p in model.named_parameters(remove_duplicate=False)}
+        self.used: dict[int, str] = {}
+        self.leaves: list[str] = []
+        self.batch = 0
+
+    def where(self) -> str:
+        """The dotted name and type of the module that is running."""
+        if self.leaves:
+            return self.leaves[-1]
+        frame = sys._getframe(1)
+        while frame is not None:
+            module = frame.f_locals.get("self")
+            if isinstance(module, torch.nn.Module) and id(module) in self.names:
+                return self._label(module)
+            frame = frame.f_back
+        return type(self.model).__name__
+
+    def _label(self, module: torch.nn.Module) -> str:
+        name = self.names.get(id(module), "")
+        return f"{name} ({type(module).__name__})" if name else type(module).__name__
+
+    def run(self, args: tuple) -> Any:
+        """The model's output on symbolic values."""
+        tokens = (active.current.set(self), locate.set(self.where))
+        try:
+            with self, torch.compiler.set_stance("force_eager"):
+                return self.model(*args)
+        finally:
+            active.current.reset(tokens[0])
+            locate.reset(tokens[1])
+
+    # Layers
+
+    def leaf(self, layer: Layer, args: tuple, kwargs: dict) -> Any:
+        """Record the rule of a layer; a deterministic layer on plain tensors just runs."""
+        symbolic = any(isinstance(a, Symbol) for a in args)
+        if not symbolic and layer.channel_dim is None and not self._masks(layer):
+            return layer.forward(*args, **kwargs)
+        self.leaves.append(self._label(layer))
+        try:
+            self._check(layer)
+            first = args[0] if isinstance(args[0], Symbol) else self.lift(args[0], layer)
+            rest = [a.current() if isinstance(a, Symbol) else a for a in args[1:]]
+            out = layer.propagate(first.current(), *rest, **kwargs)
+            if not isinstance(out, State):
+                raise TypeError(placed(f"expected propagate to return a State, got {type(out).__name__}"))
+            if getattr(layer, "inplace", False) and isinstance(args[0], Symbol):
+                return first.change(out)
+            return self.symbol(out, first)
+        finally:
+            self.leaves.pop()
+
+    @staticmethod
+    def _masks(layer: Layer) -> bool:
+        return isinstance(layer, torch.nn.Dropout) and layer.training and layer.p > 0
+
+    def _check(self, layer: Layer) -> None:
+        """Refuse a layer whose rule may not describe what its forward computes."""
+        order = type(layer).__mro__
+        forward = next(i for i, c in enumerate(order) if "forward" in vars(c))
+        rule = next(i for i, c in enumerate(order) if "propagate" in vars(c))
+        if "forward" in vars(layer) or (forward < rule and order[forward].__module__ != order[rule].__module__):
+            refuse(
+                f"{type(layer).__name__} overrides forward but inherits the rule of {order[rule].__name__}; "
+                "expected propagate to be overridden with it"
+            )
+        if layer._forward_hooks or layer._forward_pre_hooks or torch.nn.utils.parametrize.is_parametrized(layer):
+            refuse("hooks or parametrizations change what this layer computes; remove them before asking for a kernel")
+        for name, parameter in layer.named_parameters():
+            if id(parameter) in self.used:
+                refuse(
+                    f"its {name} was already used by '{self.used[id(parameter)]}': shared weights have no rule. "
+                    "Expected every layer with weights once; make a second layer"
+                )
+            self.used[id(parameter)] = self.leaves[-1]
+
+    def lift(self, x: Any, layer: Layer) -> Symbol:
+        """Data on their way into the first random layer."""
+        if not isinstance(x, Tensor):
+            raise TypeError(placed(f"expected a tensor, got {type(x).__name__}"))
+        dim = layer.channel_dim
+        if dim is None:
+            if x.ndim != 2:
+                refuse("dropout on the data needs to know which axis holds channels; expected a Linear or Conv layer before it")
+            dim = -1
+        if x.ndim < 2:
+            raise ValueError(placed(f"expected a batch of inputs (N, ..), got shape {tuple(x.shape)}"))
+        channel = dim % x.ndim
+        spatial = iter(range(x.ndim - 2))
+        layout = tuple((CHANNEL,) if i == channel else (next(spatial),) for i in range(1, x.ndim))
+        return self.data(x, layout)
+
+    def data(self, x: Tensor, layout: Layout) -> Symbol:
+        """A tensor as a value with the given layout (one tag an axis)."""
+        if x.shape[0] != self.batch:
+            raise ValueError(placed(f"expected the batch axis first with {self.batch} inputs, got shape {tuple(x.shape)}"))
+        order = [1 + layout.index((tag,)) for tag in (CHANNEL, *range(x.ndim - 2))]
+        with torch._C.DisableTorchFunctionSubclass():
+            values = x.permute(0, *order)
+        state = State.of(Input(values), values.shape[1], layout if x.ndim > 1 else images(0))
+        return Symbol.make(state, x.shape[0], x.dtype, x.device)
+
+    def symbol(self, state: State, like: Symbol, view: bool = False) -> Symbol:
+        """A new value; a view shares the storage of `like`."""
+        return Symbol.make(state, like.shape[0], like.dtype, like.device, like.storage if view else None)
+
+    # Functions
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func in TRANSPARENT:
+            return func(*args, **kwargs)
+        flat = [*args, *kwargs.values()]
+        flat += [x for a in flat if isinstance(a, (list, tuple)) for x in a]
+        for a in flat:
+            if isinstance(a, torch.nn.Parameter):
+                self._parameter(a, func)
+        if not any(isinstance(a, Symbol) for a in flat):
+            return func(*args, **kwargs)
+        handler = HANDLERS.get(func)
+        if handler is None:
+            refuse(f"{_name(func)} has no infinite-width rule. {_suggestion(_name(func))}")
+        try:
+            return handler(self, *args, **kwargs)
+        except TypeError as error:
+            if isinstance(error, UnsupportedError) or "argument" not in str(error):
+                raise
+            return refuse(f"{_name(func)} with these arguments has no rule ({error})")
+
+    def _parameter(self, parameter: torch.nn.Parameter, func: Any) -> None:
+        name = self.parameters.get(id(parameter), "an unregistered parameter")
+        if _name(func) in ("linear", "conv1d", "conv2d", "conv3d", "embedding", "layer_norm"):
+            refuse(
+                f"a plain torch.nn layer ({_name(func)} with '{name}') has no law for its weights. Expected the layer of the "
+                "same name in torchtangents.nn, which takes the same arguments and w_std, b_std"
+            )
+        refuse(
+            f"forward uses the parameter '{name}' directly (in {_name(func)}), which has no law at infinite width. "
+            "Expected layers of torchtangents.nn only, or a tensor without gradient (a buffer)"
+        )
+
+
+def _name(func: Any) -> str:
+    name = getattr(func, "__name__", str(func))
+    return getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name
+
+
+def _suggestion(name: str) -> str:
+    if "max" in name:
+        return "Expected an average pool (tt.nn.AvgPool2d) in its place."
+    if "norm" in name:
+        return "Expected tt.nn.LayerNorm, or no normalisation."
+    return "Expected operations with a rule (docs/layers), or a tt.Layer with its own forward and propagate."

@@ -1,0 +1,18 @@
+"""Layers: each a `torch.nn` module with the rule of its infinite-width kernel beside its forward pass."""
+
+from .analytic import GELU, RBF, Cos, Erf, SigmoidLike, Sin
+from .convolution import Conv1d, Conv2d
+from .elementwise import ELU, Elementwise, Sigmoid, SiLU, Softplus, Tanh
+from .linear import Linear
+from .normalization import LayerNorm
+from .padding import CircularPad1d, CircularPad2d, ZeroPad1d, ZeroPad2d
+from .piecewise import Abs, ABReLU, Hardtanh, LeakyReLU, ReLU, Sign
+from .pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, GlobalSumPool, SumPool1d, SumPool2d
+from .structure import Dropout, Flatten, Identity
+
+__all__ = [
+    "ELU", "GELU", "RBF", "ABReLU", "Abs", "AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "CircularPad1d",
+    "CircularPad2d", "Conv1d", "Conv2d", "Cos", "Dropout", "Elementwise", "Erf", "Flatten", "GlobalAvgPool",
+    "GlobalSumPool", "Hardtanh", "Identity", "LayerNorm", "LeakyReLU", "Linear", "ReLU", "SiLU", "Sigmoid",
+    "SigmoidLike", "Sign", "Sin", "Softplus", "SumPool1d", "SumPool2d", "Tanh", "ZeroPad1d", "ZeroPad2d",
+]  # fmt: skip

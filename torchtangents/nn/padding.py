@@ -1,0 +1,98 @@
+"""Padding layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..covariance.state import State
+from .layer import Layer
+
+
+def padded(k: State, pads: Sequence[int], mode: str = "zeros") -> State:
+    """Pad the last axes, given as in `F.pad`: the last axis first, (before, after) each."""
+    for i in range(len(pads) // 2):
+        before, after = pads[2 * i], pads[2 * i + 1]
+        if before or after:
+            k = k.pad(k.spatial(len(k.layout) - 1 - i), before, after, mode)
+    return k
+
+
+class _ZeroPad(Layer):
+    padding: tuple[int, ...]
+
+    def propagate(self, k: State) -> State:
+        return padded(k, self.padding)
+
+
+class _CircularPad(Layer):
+    padding: tuple[int, ...]
+
+    def propagate(self, k: State) -> State:
+        return padded(k, self.padding, "circular")
+
+
+class ZeroPad1d(_ZeroPad, torch.nn.ZeroPad1d):
+    """Zeros before and after each sequence: their covariance with anything is 0.
+
+    Args:
+        padding: as in `torch.nn.ZeroPad1d`.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.nn.ZeroPad1d(1)(torch.ones(1, 1, 2))
+        tensor([[[0., 1., 1., 0.]]])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.nn.ZeroPad1d.forward(self, input)
+
+
+class ZeroPad2d(_ZeroPad, torch.nn.ZeroPad2d):
+    """Zeros around each image: their covariance with anything is 0.
+
+    Args:
+        padding: as in `torch.nn.ZeroPad2d`: a number, or (left, right, top, bottom).
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.nn.ZeroPad2d((1, 0, 0, 0))(torch.ones(1, 1, 1, 2))
+        tensor([[[[0., 1., 1.]]]])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.nn.ZeroPad2d.forward(self, input)
+
+
+class CircularPad1d(_CircularPad, torch.nn.CircularPad1d):
+    """The sequence repeated before and after.
+
+    Args:
+        padding: as in `torch.nn.CircularPad1d`.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.nn.CircularPad1d(1)(torch.arange(3.).reshape(1, 1, 3))
+        tensor([[[2., 0., 1., 2., 0.]]])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.nn.CircularPad1d.forward(self, input)
+
+
+class CircularPad2d(_CircularPad, torch.nn.CircularPad2d):
+    """The image repeated around itself.
+
+    Args:
+        padding: as in `torch.nn.CircularPad2d`: a number, or (left, right, top, bottom).
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.nn.CircularPad2d((1, 1, 0, 0))(torch.arange(2.).reshape(1, 1, 1, 2))
+        tensor([[[[1., 0., 1., 0.]]]])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.nn.CircularPad2d.forward(self, input)

@@ -1,0 +1,147 @@
+"""Activations that are linear, or constant, on both sides of 0."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..covariance import kinked
+from ..covariance.state import State
+from .law import Scalar
+from .layer import Layer
+from .scalars import held
+
+
+class ReLU(Layer, torch.nn.ReLU):
+    """max(x, 0): K' = (s + (pi - theta) q) / 2 pi, E f' f' = (pi - theta) / 2 pi.
+
+    Args:
+        inplace: as in `torch.nn.ReLU`.
+
+    Cho and Saul 2009 (arXiv 1112.3712).
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> net = torch.nn.Sequential(tt.nn.Linear(1, 8, b_std=0.), tt.nn.ReLU(), tt.nn.Linear(8, 1, b_std=0.))
+        >>> tt.nngp(net, torch.ones(1, 1))
+        tensor([[0.5000]])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.nn.ReLU.forward(self, input)
+
+    def propagate(self, k: State) -> State:
+        return k.apply(kinked.ABReLU(0.0, 1.0))
+
+
+class LeakyReLU(Layer, torch.nn.LeakyReLU):
+    """max(x, 0) + negative_slope min(x, 0).
+
+    Args:
+        negative_slope, inplace: as in `torch.nn.LeakyReLU`.
+
+    Tsuchida, Roosta and Gallagher 2018 (arXiv 1711.09090).
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.nn.LeakyReLU(0.5)(torch.tensor([-2.]))
+        tensor([-1.])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.nn.LeakyReLU.forward(self, input)
+
+    def propagate(self, k: State) -> State:
+        return k.apply(kinked.ABReLU(self.negative_slope, 1.0))
+
+
+class Abs(Layer):
+    """|x|.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.nn.Abs()(torch.tensor([-2.]))
+        tensor([2.])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input.abs()
+
+    def propagate(self, k: State) -> State:
+        return k.apply(kinked.ABReLU(-1.0, 1.0))
+
+
+class ABReLU(Layer):
+    """a min(x, 0) + b max(x, 0).
+
+    Args:
+        a: the slope below 0; float or 0-dim tensor.
+        b: the slope above 0; float or 0-dim tensor.
+
+    Raises:
+        TypeError, ValueError: a slope that is not a finite scalar.
+
+    Cho and Saul 2009 (arXiv 1112.3712); Tsuchida, Roosta and Gallagher 2018 (arXiv 1711.09090).
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.nn.ABReLU(2., 3.)(torch.tensor([-1., 1.]))
+        tensor([-2.,  3.])
+    """
+
+    def __init__(self, a: Scalar, b: Scalar):
+        super().__init__()
+        self.scalars = held("ABReLU", a=a, b=b)
+
+    @property
+    def dual(self) -> kinked.ABReLU:
+        """The function and its expectations."""
+        return kinked.ABReLU(self.scalars.a, self.scalars.b)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.dual.function(input)
+
+    def propagate(self, k: State) -> State:
+        return k.apply(self.dual)
+
+    def extra_repr(self) -> str:
+        return str(self.scalars)
+
+
+class Sign(Layer):
+    """sign(x): K' = 1 - 2 theta / pi. Its derivative is 0, so nothing below it trains.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.nn.Sign()(torch.tensor([-2., 3.]))
+        tensor([-1.,  1.])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input.sign()
+
+    def propagate(self, k: State) -> State:
+        return k.apply(kinked.Sign())
+
+
+class Hardtanh(Layer, torch.nn.Hardtanh):
+    """min(max(x, min_val), max_val), by quadrature between its kinks.
+
+    Args:
+        min_val, max_val, inplace: as in `torch.nn.Hardtanh`.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.nn.Hardtanh()(torch.tensor([-2., 0.5]))
+        tensor([-1.0000,  0.5000])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.nn.Hardtanh.forward(self, input)
+
+    def propagate(self, k: State) -> State:
+        from ..covariance.named import by_quadrature
+
+        low, high = float(self.min_val), float(self.max_val)
+        return k.apply(by_quadrature(F.hardtanh, (low, high), "Hardtanh", min_val=low, max_val=high))

@@ -1,0 +1,38 @@
+"""The largest step size at which gradient descent converges."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .check import require_number, require_square
+
+
+def max_learning_rate(ntk: Tensor, *, y_train_size: int | None = None, momentum: float = 0.0) -> float:
+    """The largest learning rate with which gradient descent on the loss 1/2 mean((f - y)^2) converges.
+
+    2 (1 + momentum) n / lambda_max, with n = y_train.size and lambda_max the NTK's largest eigenvalue.
+
+    Args:
+        ntk: (N, N) NTK of the training points.
+        y_train_size: n, the number of training points times outputs; None: N, one output.
+        momentum: of heavy-ball gradient descent, in [0, 1).
+
+    Raises:
+        ValueError: `ntk` is not a symmetric matrix, or has no positive eigenvalue; another argument is out of range.
+
+    Lee et al. 2019 (arXiv 1902.06720).
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> round(tt.predict.max_learning_rate(torch.diag(torch.tensor([4., 1.])), y_train_size=20), 6)
+        10.0
+    """
+    ntk = require_square("ntk", ntk)
+    if require_number("momentum", momentum) >= 1:
+        raise ValueError(f"momentum: expected a number in [0, 1), got {momentum!r}.")
+    size = ntk.shape[0] if y_train_size is None else require_number("y_train_size", y_train_size, positive=True)
+    largest = torch.linalg.eigvalsh(ntk.detach().double())[-1].item()
+    if not largest > 0:
+        raise ValueError(f"ntk: expected a positive eigenvalue, the largest is {largest:.3g}; check the kernel.")
+    return 2 * (1 + momentum) * size / largest
