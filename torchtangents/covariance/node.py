@@ -25,8 +25,8 @@ class Context:
     ntk: bool
     memory1: Memory = field(default_factory=dict)
     memory2: Memory = field(default_factory=dict)
-    batch1: slice = slice(None)
-    batch2: slice = slice(None)
+    batch1: slice = field(default_factory=lambda: slice(None))
+    batch2: slice = field(default_factory=lambda: slice(None))
     shared: bool = False  # both inputs are one data set, so that row i and column i are the same sample
 
     def left(self, name: str, grid: Grid) -> Tensor:

@@ -14,13 +14,19 @@ from .pooling import POOLING
 
 _T = torch.Tensor
 
+# What a forward may ask of a value while it is recorded: shapes are concrete, content is not.
+_PROPERTIES = (
+    "shape ndim dtype device is_cuda is_cpu is_mps is_meta layout requires_grad is_sparse is_quantized is_nested is_leaf "
+    "itemsize nbytes _version"
+).split()
+_METHODS = (
+    "size dim numel nelement __len__ ndimension is_floating_point is_complex is_contiguous element_size get_device __hash__ "
+    "__repr__ __format__"
+).split()
 TRANSPARENT: set[Any] = {
-    _T.shape.__get__, _T.ndim.__get__, _T.dtype.__get__, _T.device.__get__, _T.is_cuda.__get__, _T.layout.__get__,
-    _T.requires_grad.__get__, _T.is_sparse.__get__, _T.is_quantized.__get__, _T.names.__get__, _T.itemsize.__get__,
-    _T.nbytes.__get__, _T.is_meta.__get__, _T.is_leaf.__get__, _T._version.__get__, _T.is_mps.__get__, _T.is_nested.__get__,
-    _T.size, _T.dim, _T.numel, _T.nelement, _T.__len__, _T.ndimension, _T.is_floating_point, _T.is_contiguous,
-    _T.element_size, _T.get_device, _T.__hash__, _T.__repr__, _T.__format__, _T.is_complex,
-    torch.is_floating_point, torch.is_complex, torch.numel,
-}  # fmt: skip
+    *(getattr(_T, name).__get__ for name in _PROPERTIES if hasattr(_T, name)),
+    *(getattr(_T, name) for name in _METHODS),
+    *(torch.is_floating_point, torch.is_complex, torch.numel),
+}
 
 HANDLERS: dict[Any, Callable] = {**ARITHMETIC, **AXES, **POINTWISE, **POOLING}

@@ -20,8 +20,8 @@ from .symbol import Symbol
 class Program:
     """The recorded steps of one model on inputs of one shape."""
 
-    def __init__(self, output: State, batch: int, dtype: torch.dtype):
-        self.output, self.batch, self.dtype = output, batch, dtype
+    def __init__(self, output: State, batch: int, dtype: torch.dtype, device: torch.device):
+        self.output, self.batch, self.dtype, self.device = output, batch, dtype, device
         state = output
         for i in range(len(state.layout)):
             while CHANNEL in state.layout[i] and len(state.layout[i]) > 1:
@@ -82,4 +82,4 @@ def record(model: torch.nn.Module, args: tuple[Any, ...]) -> Program:
             f"{type(model).__name__}: expected forward to return one value that passed a layer of torchtangents.nn, "
             f"got {type(output).__name__}"
         )
-    return Program(output.current(), recorder.batch, first.dtype)
+    return Program(output.current(), recorder.batch, first.dtype, first.device)

@@ -1,0 +1,76 @@
+"""What every step must provide, worked backwards from what is asked of the output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..covariance.grid import Grid, Planes, every_plane, union, zero_planes
+from ..covariance.node import Node
+from ..graph.program import Program
+
+
+@dataclass(frozen=True)
+class Needs:
+    """For each step of a pair of programs: planes, and whether distances and means are needed."""
+
+    steps1: list[Node]
+    steps2: list[Node]
+    planes: dict[Node, Planes]  # by the first program's step
+    distance: dict[Node, bool]
+    means: dict[Node, bool]
+
+    def grid(self, index: int) -> Grid:
+        """The grid of one step."""
+        node, twin = self.steps1[index], self.steps2[index]
+        return Grid(self.planes[node], node.size, twin.size)
+
+
+def output_planes(first: Program, second: Program) -> Planes:
+    """What a read-out asks for: no positions left, or every pair of them."""
+    return every_plane(first.root.size, second.root.size)
+
+
+def pair_needs(first: Program, second: Program, wanted: Planes | None) -> Needs:
+    """The needs of pairs across two programs of one model."""
+    steps1, steps2 = first.steps, second.steps
+    if [type(s) for s in steps1] != [type(s) for s in steps2]:
+        raise ValueError(
+            "expected forward to take the same steps for the shapes of x1 and x2, but it branches on the shape; "
+            "compute the kernels of each shape separately"
+        )
+    twin = dict(zip(steps1, steps2, strict=True))
+    distance, means = _flags(steps1)
+    planes: dict[Node, Planes] = {}
+    if wanted is not None:
+        planes[first.root] = wanted
+    for node in reversed(steps1):
+        if node in planes:
+            for i in node.inputs:
+                planes[i] = union(planes.get(i), node.reads(twin[node], planes[node]))  # type: ignore[assignment]
+    return Needs(steps1, steps2, planes, distance, means)
+
+
+def self_needs(program: Program, wanted: Planes | None) -> Needs:
+    """The needs of each input with itself: plane 0 wherever a step keeps per-input numbers."""
+    steps = program.steps
+    distance, means = _flags(steps)
+    planes: dict[Node, Planes] = {}
+    if wanted is not None:
+        planes[program.root] = wanted
+    for node in reversed(steps):
+        if node.remembers(distance[node]) or means[node]:
+            planes[node] = union(planes.get(node), zero_planes(len(node.size)))  # type: ignore[assignment]
+        if node in planes:
+            for i in node.inputs:
+                planes[i] = union(planes.get(i), node.reads(node, planes[node]))  # type: ignore[assignment]
+    return Needs(steps, steps, planes, distance, means)
+
+
+def _flags(steps: list[Node]) -> tuple[dict[Node, bool], dict[Node, bool]]:
+    """Where squared distances and means are needed: wherever a later step uses them."""
+    distance, means = dict.fromkeys(steps, False), dict.fromkeys(steps, False)
+    for node in reversed(steps):
+        for i in node.inputs:
+            distance[i] |= node.uses_distance(distance[node])
+            means[i] |= node.uses_mean(means[node]) and not i.centred
+    return distance, means

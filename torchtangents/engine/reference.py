@@ -1,0 +1,127 @@
+"""The reference backend: runs the steps' own rules, a few planes at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..covariance.block import Block
+from ..covariance.grid import Grid, Planes, replace_axis, union, zero_planes
+from ..covariance.node import Context, Memory, Node
+from .needs import Needs
+from .runs import Run, runs_of
+
+CHUNK = 1 << 19  # values of one step computed at a time, so that they stay in cache
+
+
+@dataclass
+class Kept:
+    """Per-input numbers from the self blocks, by step."""
+
+    memory: dict[Node, Memory] = field(default_factory=dict)
+    means: dict[Node, Tensor | None] = field(default_factory=dict)
+
+    def of(self, node: Node, batch: slice) -> Memory:
+        """One step's numbers for some of the inputs."""
+        return {name: v[batch] for name, v in self.memory.get(node, {}).items()}
+
+
+@dataclass
+class Execution:
+    """One pass over a program: pairs of two sets of inputs, or every input with itself (which fills `kept1`)."""
+
+    needs: Needs
+    kept1: Kept
+    kept2: Kept
+    own: bool
+    ntk: bool
+    batch1: slice = field(default_factory=lambda: slice(None))
+    batch2: slice = field(default_factory=lambda: slice(None))
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        self.twin = dict(zip(self.needs.steps1, self.needs.steps2, strict=True))
+        self.runs = runs_of(self.needs.steps1, set(self.needs.planes))
+
+    def output(self) -> Block | None:
+        """The value of the last step, if it is asked for."""
+        values: dict[Node, Block] = {}
+        last_use = {source: run for run in self.runs for source in run.sources}
+        for run in self.runs:
+            values[run.target] = self._run(run, values)
+            for source in run.sources:
+                if last_use[source] is run:
+                    del values[source]
+        return values.get(self.needs.steps1[-1])
+
+    def _run(self, run: Run, values: dict[Node, Block]) -> Block:
+        wanted = self.needs.planes[run.target]
+        grid = Grid(wanted, run.target.size, self.twin[run.target].size)
+        if self.own and run.local and wanted != zero_planes(grid.n):
+            self._planes(run, values, zero_planes(grid.n), keep=True)
+        if not run.local or not grid.n:
+            return self._planes(run, values, wanted, keep=self.own)
+        first = self.own and wanted == zero_planes(grid.n)
+        parts = [self._planes(run, values, part, keep=first) for part in self._chunks(grid)]
+        if len(parts) == 1:
+            return parts[0]
+
+        def joined(name: str) -> Tensor | None:
+            tensors = [getattr(p, name) for p in parts]
+            return None if tensors[0] is None else torch.cat(tensors, tensors[0].ndim - 2 * grid.n)
+
+        return Block(grid, joined("nngp"), joined("distance"), joined("ntk"))  # type: ignore[arg-type]
+
+    def _chunks(self, grid: Grid) -> Iterator[Planes]:
+        first = grid.planes[0]
+        pairs = self._count(self.batch1, self.kept1) * (1 if self.own else self._count(self.batch2, self.kept2))
+        size = max(1, CHUNK // max(1, pairs * grid.entries // len(first)))
+        for i in range(0, len(first), size):
+            yield replace_axis(grid.planes, 0, first[i : i + size])
+
+    @staticmethod
+    def _count(batch: slice, kept: Kept) -> int:
+        return (batch.stop or 1) - (batch.start or 0)
+
+    def _planes(self, run: Run, values: dict[Node, Block], wanted: Planes, keep: bool) -> Block:
+        """The run on some planes of its target; `keep` stores per-input numbers on the way."""
+        asked: dict[Node, Planes] = {run.target: wanted}
+        for step in reversed(run.steps):
+            for i in step.inputs:
+                asked[i] = union(asked.get(i), step.reads(self.twin[step], asked[step]))  # type: ignore[assignment]
+        local: dict[Node, Block] = {s: values[s].select(asked[s]) for s in run.sources}
+        for step in run.steps:
+            reads = step.reads(self.twin[step], asked[step])
+            blocks = tuple(local[i].select(reads) for i in step.inputs)
+            context = self._context(step, asked[step])
+            if keep:
+                self._keep(step, context, blocks)
+                context.memory1 = context.memory2 = self.kept1.of(step, self.batch1)
+            local[step] = step.run(context, *blocks)
+        return local[run.target]
+
+    def _context(self, step: Node, wanted: Planes) -> Context:
+        return Context(
+            self.twin[step],
+            wanted,
+            self.own,
+            self.needs.distance[step],
+            self.ntk,
+            self.kept1.of(step, self.batch1),
+            self.kept2.of(self.twin[step], self.batch2),
+            self.batch1,
+            self.batch2,
+            self.shared,
+        )
+
+    def _keep(self, step: Node, context: Context, blocks: tuple[Block, ...]) -> None:
+        means = tuple(self.kept1.means.get(i) for i in step.inputs)
+        distance = self.needs.distance[step]
+        memory = step.remember(context, blocks, means) if step.remembers(distance) else {}
+        if memory:
+            self.kept1.memory[step] = memory
+        if self.needs.means[step]:
+            self.kept1.means[step] = step.mean(memory, means)

@@ -1,0 +1,110 @@
+"""Pairs of inputs in tiles that fit in memory; the upper triangle only where both sets are one."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..covariance.grid import Planes
+from ..graph.program import Program
+from .memory import pair_bytes, rows_that_fit
+from .needs import pair_needs
+from .reference import Execution, Kept
+
+_PATIENCE = 1.0  # seconds before a progress bar appears
+
+
+def tile_size(first: Program, second: Program, wanted: Planes, ntk: bool) -> int:
+    """Inputs on a side of a square tile."""
+    return max(1, math.isqrt(rows_that_fit(pair_bytes(pair_needs(first, second, wanted), ntk, first.width), first.device)))
+
+
+def tiles(n1: int, n2: int, side: int, symmetric: bool) -> list[tuple[slice, slice]]:
+    """All tiles, or those on and above the diagonal."""
+    rows = [slice(i, min(n1, i + side)) for i in range(0, n1, side)]
+    columns = [slice(i, min(n2, i + side)) for i in range(0, n2, side)]
+    return [(r, c) for r in rows for c in columns if not symmetric or c.start >= r.start]
+
+
+def all_pairs(
+    first: Program, second: Program, kept1: Kept, kept2: Kept, wanted: Planes, ntk: bool, tile: int | None, progress: bool | None
+) -> tuple[Tensor, Tensor | None]:
+    """(nngp, ntk) of every pair, dense over what positions are left: (N1, N2, *S1, *S2)."""
+    symmetric = first is second
+    n1, n2 = first.batch, second.batch
+    needs = pair_needs(first, second, wanted)
+    side = tile or tile_size(first, second, wanted, ntk)
+    places = tiles(n1, n2, side, symmetric)
+    shape = (n1, n2, *first.root.size, *second.root.size)
+    differentiable = torch.is_grad_enabled()
+    results: dict[tuple[int, int], list[Tensor]] = {}
+    out: list[Tensor] = []
+    for rows, columns in _watched(places, progress):
+
+        def compute(rows: slice = rows, columns: slice = columns) -> tuple[Tensor, ...]:
+            run = Execution(needs, kept1, kept2, False, ntk, rows, columns, symmetric)
+            block = run.output()
+            assert block is not None
+            parts = (block.nngp,) if block.ntk is None else (block.nngp, block.ntk)
+            return tuple(_mirrored(block.grid.dense(p), symmetric and rows == columns, block.grid.n) for p in parts)
+
+        if differentiable and len(places) > 1:
+            parts = torch.utils.checkpoint.checkpoint(compute, use_reentrant=False)
+        else:
+            parts = compute()
+        if not out and not parts[0].requires_grad:
+            out = [torch.empty(shape, dtype=parts[0].dtype, device=parts[0].device) for _ in parts]
+        if out and not parts[0].requires_grad:
+            for whole, part in zip(out, parts, strict=True):
+                whole[rows, columns] = part
+                if symmetric and rows != columns:
+                    whole[columns, rows] = _transposed(part, first)
+        else:
+            results[rows.start, columns.start] = list(parts)
+            if symmetric and rows != columns:
+                results[columns.start, rows.start] = [_transposed(p, first) for p in parts]
+    if results:
+        starts1, starts2 = sorted({r for r, _ in results}), sorted({c for _, c in results})
+        out = [
+            torch.cat([torch.cat([results[r, c][k] for c in starts2], 1) for r in starts1], 0)
+            for k in range(1 + ntk)
+        ]
+    if not out:
+        out = [torch.zeros(shape, dtype=first.width, device=first.device) for _ in range(1 + ntk)]
+    return out[0], out[1] if ntk else None
+
+
+def _transposed(part: Tensor, program: Program) -> Tensor:
+    """The covariance of the pairs the other way around."""
+    n = len(program.root.size)
+    return part.permute(1, 0, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))
+
+
+def _mirrored(part: Tensor, diagonal: bool, n: int) -> Tensor:
+    """A tile on the diagonal is symmetric exactly: its upper triangle counts."""
+    if not diagonal or len(part) < 2:
+        return part
+    upper = torch.ones(part.shape[:2], dtype=torch.bool, device=part.device).triu().reshape(*part.shape[:2], *(1,) * (2 * n))
+    return torch.where(upper, part, part.permute(1, 0, *range(2 + n, 2 + 2 * n), *range(2, 2 + n)))
+
+
+def _watched(places: list, progress: bool | None) -> Iterator[Any]:
+    """With a bar (`progress=True`), none (False), or one that appears when it takes long (None)."""
+    if progress is False or (progress is None and len(places) < 2):
+        yield from places
+        return
+    from tqdm.auto import tqdm
+
+    start = time.monotonic()
+    bar = tqdm(total=len(places), unit="tile", desc="kernel", delay=0 if progress else _PATIENCE, leave=bool(progress))
+    with bar:
+        for place in places:
+            yield place
+            bar.update(1)
+            if progress is None and time.monotonic() - start > _PATIENCE:
+                bar.refresh()

@@ -1,0 +1,51 @@
+"""Checks on data: what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def as_arguments(x: Any, name: str) -> tuple:
+    """The arguments of forward: a tensor, or a tuple whose first tensor has the batch on axis 0."""
+    args = tuple(x) if isinstance(x, (tuple, list)) else (x,)
+    tensors = [a for a in args if isinstance(a, Tensor)]
+    if not tensors:
+        raise TypeError(f"expected {name} as a tensor (N, ..) or a tuple of forward's arguments, got {type(x).__name__}")
+    first = tensors[0]
+    if first.ndim < 1 or first.ndim == 1:
+        raise ValueError(f"expected {name} with the batch on axis 0 and features after it, got shape {tuple(first.shape)}; add an axis")
+    if not first.is_floating_point():
+        raise TypeError(f"expected {name} in float32 or float64, got {first.dtype}; convert it, e.g. {name}.float() / 255 for images")
+    if first.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"expected {name} in float32 or float64, got {first.dtype}; half precision cannot hold a kernel, use {name}.float()")
+    for i, t in enumerate(tensors):
+        if t.is_floating_point() and not bool(torch.isfinite(t).all()):
+            at = tuple((~torch.isfinite(t)).nonzero()[0].tolist())
+            where = name if len(tensors) == 1 else f"{name}[{i}]"
+            raise ValueError(f"expected finite numbers in {where}, got {float(t[at])} at index {at}")
+    return args
+
+
+def check_pair(args1: tuple, args2: tuple) -> None:
+    """Both sets of inputs must be of one kind."""
+    if len(args1) != len(args2):
+        raise ValueError(f"expected x1 and x2 with the same number of arguments, got {len(args1)} and {len(args2)}")
+    for a, b in zip(args1, args2, strict=True):
+        if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+            continue
+        if a.dtype != b.dtype:
+            raise TypeError(f"expected x1 and x2 of one dtype, got {a.dtype} and {b.dtype}; convert one of them")
+        if a.device != b.device:
+            raise ValueError(f"expected x1 and x2 on one device, got {a.device} and {b.device}; move one of them")
+        if a.ndim != b.ndim:
+            raise ValueError(f"expected x1 and x2 with the same number of axes, got shapes {tuple(a.shape)} and {tuple(b.shape)}")
+
+
+def check_result(kernel: Tensor, dtype: torch.dtype) -> None:
+    """A kernel that overflowed is an error, not a number."""
+    if not bool(torch.isfinite(kernel.detach()).all()):
+        at = tuple((~torch.isfinite(kernel.detach())).nonzero()[0].tolist())
+        raise OverflowError(f"the kernel is not finite at {at} in {dtype}; use float64, scale the inputs, or a smaller w_std")
