@@ -6,5 +6,7 @@ from .covariance.refusal import UnsupportedError
 from .covariance.state import State
 from .kernels import Kernels, kernels, nngp, ntk
 from .nn.layer import Layer
+from .start import propagate
+from .trace import trace
 
-__all__ = ["Kernels", "Layer", "State", "UnsupportedError", "kernels", "nn", "nngp", "ntk", "predict", "show_config"]
+__all__ = ["Kernels", "Layer", "State", "UnsupportedError", "kernels", "nn", "nngp", "ntk", "predict", "propagate", "show_config", "trace"]

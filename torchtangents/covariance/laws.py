@@ -19,7 +19,11 @@ class Input(Node):
 
     def __init__(self, values: Tensor):  # (N, C, *S)
         super().__init__((), tuple(values.shape[2:]), gaussian=False, centred=False, roots=frozenset([self]))
-        self.values = values
+        self.values, self.layer = values, "input"
+
+    def widen(self) -> None:
+        """Compute in float64."""
+        self.values = self.values.double()
 
     def mean(self, memory: Memory, means: tuple[Tensor | None, ...]) -> Tensor | None:
         return self.values.mean(1)
@@ -80,7 +84,12 @@ class Given(Node):
 
     def __init__(self, size: Size, own: Tensor, cross: Tensor, ntk: Tensor | None):
         super().__init__((), size, gaussian=False, centred=True, roots=frozenset([self]))
-        self.own, self.cross, self.ntk = own, cross, ntk
+        self.own, self.cross, self.ntk, self.layer = own, cross, ntk, "input"
+
+    def widen(self) -> None:
+        """Compute in float64."""
+        self.own, self.cross = self.own.double(), self.cross.double()
+        self.ntk = None if self.ntk is None else self.ntk.double()
 
     def run(self, context: Context, *blocks: Block) -> Block:
         grid = Grid(context.wanted, self.size, context.twin.size)

@@ -9,19 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from torch import Tensor
-
 from . import layout as tags
-from .combine import Combine, Mixture
+from .combine import Mixture
 from .dual import Dual
-from .laws import Affine, Dropout, Gain
+from .laws import Affine, Dropout
 from .layout import CHANNEL, Layout
 from .maps import Linear, Sum, Trace, Window
 from .node import Node
-from .pointwise import Normalize, Pointwise
+from .pointwise import Normalize
 from .refusal import placed, refuse
 from .rows import Rows
-from .terms import Scalar, Term, applied, merged
+from .terms import Scalar, Term, applied, merged, moments
 
 Groups = tuple[tuple[int, tuple[Term, ...]], ...]  # (number of channels, terms)
 
@@ -63,7 +61,7 @@ class State:
 
     def node(self) -> Node:
         """The value's second moments as one step of the program."""
-        parts = [_moments(terms) for _, terms in self.groups]
+        parts = [moments(terms) for _, terms in self.groups]
         if len(parts) == 1:
             return parts[0]
         return Mixture(tuple(parts), tuple(c / self.channels for c, _ in self.groups))
@@ -180,7 +178,9 @@ class State:
 
     def apply(self, dual: Dual) -> State:
         """A function of every channel."""
-        return replace(self, groups=tuple((c, (applied(terms, dual),)) for c, terms in self.groups))
+        out = replace(self, groups=tuple((c, (applied(terms, dual),)) for c, terms in self.groups))
+        out.node()  # recorded now, under this layer's name
+        return out
 
     def normalize(self, dims: int, eps: float, center: bool = True, gain: bool = True, bias: bool = True) -> State:
         """Normalise over the last `dims` axes, which must hold the channels; then a trained gain and bias."""
@@ -206,7 +206,9 @@ class State:
                 left.insert(0, (a - b, first))
             elif b > a:
                 right.insert(0, (b - a, second))
-        return State(tuple(out), self.layout)
+        total = State(tuple(out), self.layout)
+        total.node()  # recorded now, under this layer's name
+        return total
 
     def __mul__(self, c: Scalar) -> State:
         """A multiple, by a number or a 0-dim tensor."""
@@ -219,20 +221,3 @@ class State:
         """Channels side by side."""
         return State(tuple(g for s in states for g in s.groups), states[0].layout)
 
-
-def _moments(terms: tuple[Term, ...]) -> Node:
-    nodes = tuple(_step(term) for term in terms)
-    if len(nodes) == 1 and not isinstance(terms[0].c, Tensor) and terms[0].c == 1:
-        return nodes[0]
-    return Combine(nodes, tuple(t.c for t in terms))
-
-
-def _step(term: Term) -> Node:
-    """f(base) as a step, recorded once for each function and base."""
-    base = term.base
-    gain = base.axes if isinstance(base, Normalize) and base.gain else None
-    if term.fn is None and gain is None:
-        return base
-    if term.fn not in base.cache:
-        base.cache[term.fn] = Gain(base, gain) if term.fn is None else Pointwise(base, term.fn, gain)  # type: ignore[arg-type]
-    return base.cache[term.fn]

@@ -9,9 +9,9 @@ from torch import Tensor
 from .combine import Combine
 from .dual import Dual, add
 from .kinked import ABReLU
-from .laws import Input
+from .laws import Gain, Input
 from .node import Node
-from .pointwise import Normalize
+from .pointwise import Normalize, Pointwise
 from .quadrature import Quadrature
 from .refusal import placed, refuse
 
@@ -73,7 +73,7 @@ def applied(terms: tuple[Term, ...], dual: Dual) -> Term:
                 "Expected the function directly after LayerNorm, or elementwise_affine=False"
             )
         if several:
-            base = _lincomb(terms)
+            base = moments(terms)
         return Term(1.0, dual, base)
     if len(terms) == 1:
         c, fn, base = terms[0]
@@ -85,15 +85,28 @@ def applied(terms: tuple[Term, ...], dual: Dual) -> Term:
     )
 
 
-def _lincomb(terms: tuple[Term, ...]) -> Node:
-    """The sum of independent Gaussians as one Gaussian, recorded once."""
-    key = frozenset((t.base, t.c) for t in terms)
-    cache = terms[0].base.cache
-    if key not in cache:
-        cache[key] = Combine(tuple(t.base for t in terms), tuple(t.c for t in terms))
-    for t in terms:
-        t.base.cache[key] = cache[key]
-    return cache[key]
+def moments(terms: tuple[Term, ...]) -> Node:
+    """The sum as one step of the program, recorded once however often it is used."""
+    nodes = [_step(term) for term in terms]
+    if len(nodes) == 1 and not isinstance(terms[0].c, Tensor) and terms[0].c == 1:
+        return nodes[0]
+    key = frozenset((node, t.c) for node, t in zip(nodes, terms, strict=True))
+    if key not in nodes[0].cache:
+        total = Combine(tuple(nodes), tuple(t.c for t in terms))
+        for node in nodes:
+            node.cache[key] = total
+    return nodes[0].cache[key]
+
+
+def _step(term: Term) -> Node:
+    """f(base) as a step, recorded once for each function and base."""
+    base, fn = term.base, term.fn
+    gain = base.axes if isinstance(base, Normalize) and base.gain else None
+    if fn is None and gain is None:
+        return base
+    if fn not in base.cache:
+        base.cache[fn] = Gain(base, gain or ()) if fn is None else Pointwise(base, fn, gain)
+    return base.cache[fn]
 
 
 def _folded(terms: tuple[Term, ...]) -> tuple[Term, ...]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..covariance.kinked import ABReLU, Sign
-from ..covariance.laws import Input
+from ..covariance.laws import Given, Input
 from ..covariance.layout import CHANNEL
 from ..covariance.node import Node
 from ..covariance.pointwise import Pointwise
@@ -31,8 +31,8 @@ class Program:
         self.steps = ordered(self.root)
         if self.smooth:
             for step in self.steps:
-                if isinstance(step, Input):
-                    step.values = step.values.double()
+                if isinstance(step, (Input, Given)):
+                    step.widen()
 
     @property
     def smooth(self) -> bool:
