@@ -7,6 +7,7 @@ no squared distances. Slow and large; for tests.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,183 +21,260 @@ from ..covariance.pair import Pair
 from ..covariance.pointwise import Normalize, Pointwise
 from ..graph.program import Program
 
+Steps = tuple  # the same step of both programs
+
 
 @dataclass
-class Whole:
-    """A covariance across all pairs of inputs of the joint batch, and the means: everything at once."""
+class Cov:
+    """One covariance: across both data sets (batch 2), or of each input of one with itself (batch 1)."""
 
-    nngp: Tensor  # (N, N, *S, *S)
-    ntk: Tensor
-    mean: Tensor  # (N, *S)
+    k: Tensor  # (*batch, *Sa, *Sb)
+    batch: int
+    a: int  # which data set each side is
+    b: int
 
     @property
     def n(self) -> int:
         """Number of position axes."""
-        return self.mean.ndim - 1
+        return (self.k.ndim - self.batch) // 2
 
-    def variances(self) -> Tensor:
-        """(N, *S)."""
-        size = self.mean.shape[1:].numel()
-        flat = self.nngp.reshape(len(self.mean), len(self.mean), size, size)
-        v = flat.diagonal(dim1=0, dim2=1).diagonal(dim1=0, dim2=1)
-        return v.reshape(self.mean.shape)
+    def left(self, v: Tensor) -> Tensor:
+        """Per-input numbers (N, *S) at the first input and position."""
+        lead = v.shape[:1] if self.batch == 1 else (len(v), 1)
+        return v.reshape(*lead, *v.shape[1:], *(1,) * self.n)
 
-    def rows(self, v: Tensor) -> Tensor:
-        """Per-input numbers at the first input and position."""
-        return v.reshape(len(v), 1, *v.shape[1:], *(1,) * self.n)
+    def right(self, v: Tensor) -> Tensor:
+        """Per-input numbers at the second."""
+        lead = v.shape[:1] if self.batch == 1 else (1, len(v))
+        return v.reshape(*lead, *(1,) * self.n, *v.shape[1:])
 
-    def columns(self, v: Tensor) -> Tensor:
-        """Per-input numbers at the second input and position."""
-        return v.reshape(1, len(v), *(1,) * self.n, *v.shape[1:])
+    def sides(self, v: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Both."""
+        return self.left(v[self.a]), self.right(v[self.b])
+
+    def dims(self, axis: int) -> tuple[int, int]:
+        """The dimensions of one spatial axis."""
+        return self.batch + axis, self.batch + self.n + axis
 
 
-def dense_kernels(program: Program, ntk: bool = True) -> tuple[Tensor, Tensor]:
-    """(nngp, ntk) of one batch with itself: (N, N, *S, *S)."""
+@dataclass
+class Whole:
+    """Everything a step has: across, the NTK across, both self covariances, both means."""
+
+    cross: Tensor
+    ntk: Tensor
+    own: tuple[Tensor, Tensor]
+    mean: tuple[Tensor, Tensor]
+
+    def variances(self) -> tuple[Tensor, Tensor]:
+        """(N, *S) of both."""
+        out = []
+        for own, mean in zip(self.own, self.mean, strict=True):
+            size = mean.shape[1:].numel()
+            out.append(own.reshape(len(mean), size, size).diagonal(dim1=1, dim2=2).reshape(mean.shape))
+        return out[0], out[1]
+
+    def each(self, nngp: Callable[[Cov], Tensor], ntk: Callable[[Cov], Tensor], mean: Callable[[Tensor, int], Tensor]) -> Whole:
+        """A rule for covariances, one for the NTK, one for means."""
+        own = tuple(nngp(Cov(k, 1, i, i)) for i, k in enumerate(self.own))
+        means = tuple(mean(m, i) for i, m in enumerate(self.mean))
+        return Whole(nngp(Cov(self.cross, 2, 0, 1)), ntk(Cov(self.ntk, 2, 0, 1)), own, means)  # type: ignore[arg-type]
+
+
+def dense_kernels(first: Program, second: Program) -> tuple[Tensor, Tensor]:
+    """(nngp, ntk) of all pairs: (N1, N2, *S1, *S2)."""
     values: dict[Node, Whole] = {}
-    for step in program.steps:
-        values[step] = run(step, *(values[i] for i in step.inputs))
-    out = values[program.root]
-    return out.nngp, out.ntk
+    for one, two in zip(first.steps, second.steps, strict=True):
+        values[one] = run(one, two, *(values[i] for i in one.inputs))
+        if first is second:  # equal inputs are exactly equal, however the sums were ordered
+            own = values[one].cross.diagonal(dim1=0, dim2=1).movedim(-1, 0)
+            values[one].own = (own, own)
+    out = values[first.root]
+    return out.cross, out.ntk
 
 
 @functools.singledispatch
-def run(step: Node, *values: Whole) -> Whole:
+def run(step: Node, twin: Node, *values: Whole) -> Whole:
     """One step on whole covariances."""
     raise TypeError(f"no dense rule for {type(step).__name__}")
 
 
-def _mapped(x: Whole, matrix: Tensor, axis: int, contract: bool = False) -> Whole:
-    """K' = A K A^T along one axis; `contract` removes the axis that is left with one position."""
+def _zero(m: Tensor, side: int) -> Tensor:
+    return torch.zeros_like(m)
 
-    def both(k: Tensor) -> Tensor:
-        for dim in (2 + axis, 2 + x.n + axis):
+
+def _same(m: Tensor, side: int) -> Tensor:
+    return m
+
+
+def _congruent(x: Whole, matrices: tuple[Tensor, Tensor], axis: int) -> Whole:
+    """K' = A1 K A2^T along one axis."""
+
+    def both(c: Cov) -> Tensor:
+        k = c.k
+        for dim, matrix in zip(c.dims(axis), (matrices[c.a], matrices[c.b]), strict=True):
             k = torch.tensordot(k, matrix, ([dim], [1])).movedim(-1, dim)
-        return k.squeeze(2 + x.n + axis).squeeze(2 + axis) if contract else k
+        return k
 
-    mean = torch.tensordot(x.mean, matrix, ([1 + axis], [1])).movedim(-1, 1 + axis)
-    return Whole(both(x.nngp), both(x.ntk), mean.squeeze(1 + axis) if contract else mean)
-
-
-@run.register
-def _(step: Input) -> Whole:
-    x = step.values
-    n, c = x.shape[:2]
-    flat = x.reshape(n, c, -1)
-    k = torch.einsum("acp,bcq->abpq", flat, flat) / c
-    k = k.reshape(n, n, *step.size, *step.size)
-    return Whole(k, torch.zeros_like(k), x.mean(1))
+    return x.each(both, both, lambda m, i: torch.tensordot(m, matrices[i], ([1 + axis], [1])).movedim(-1, 1 + axis))
 
 
 @run.register
-def _(step: Linear, x: Whole) -> Whole:
-    matrix = torch.zeros(step.rows.size, step.rows.size_in, dtype=x.nngp.dtype)
-    for p in range(step.rows.size):
-        for i, c in zip(step.rows.index[p], step.rows.coef[p], strict=True):
-            if i >= 0:
-                matrix[p, i] += c
-    return _mapped(x, matrix, step.axis)
+def _(step: Input, twin: Input) -> Whole:
+    x1, x2 = (v.values.reshape(*v.values.shape[:2], -1) for v in (step, twin))
+    cross = torch.einsum("acp,bcq->abpq", x1, x2) / x1.shape[1]
+    cross = cross.reshape(len(x1), len(x2), *step.size, *twin.size)
+    own = tuple(
+        (torch.einsum("acp,acq->apq", x, x) / x.shape[1]).reshape(len(x), *s.size, *s.size) for x, s in ((x1, step), (x2, twin))
+    )
+    return Whole(cross, torch.zeros_like(cross), own, (step.values.mean(1), twin.values.mean(1)))  # type: ignore[arg-type]
 
 
 @run.register
-def _(step: Window, x: Whole) -> Whole:
-    def tied(v: Tensor, dims: tuple[int, ...]) -> Tensor:
+def _(step: Linear, twin: Linear, x: Whole) -> Whole:
+    matrices = []
+    for rows in (step.rows, twin.rows):
+        matrix = torch.zeros(rows.size, rows.size_in, dtype=x.cross.dtype)
+        for p in range(rows.size):
+            for i, c in zip(rows.index[p], rows.coef[p], strict=True):
+                if i >= 0:
+                    matrix[p, i] += c
+        matrices.append(matrix)
+    return _congruent(x, (matrices[0], matrices[1]), step.axis)
+
+
+@run.register
+def _(step: Window, twin: Window, x: Whole) -> Whole:
+    sizes = (step.size[step.axis], twin.size[step.axis])
+
+    def tied(v: Tensor, places: tuple[tuple[int, int], ...]) -> Tensor:
         total = torch.zeros(())
         for k in step.offsets:
-            index = torch.arange(step.size[step.axis]) * step.step + k
             part = v
-            for dim in dims:
-                part = part.index_select(dim, index)
+            for dim, side in places:
+                part = part.index_select(dim, torch.arange(sizes[side]) * step.step + k)
             total = total + part
         return total
 
-    dims = (2 + step.axis, 2 + x.n + step.axis)
-    return Whole(tied(x.nngp, dims), tied(x.ntk, dims), tied(x.mean, (1 + step.axis,)))
+    def both(c: Cov) -> Tensor:
+        return tied(c.k, tuple(zip(c.dims(step.axis), (c.a, c.b), strict=True)))
+
+    return x.each(both, both, lambda m, i: tied(m, ((1 + step.axis, i),)))
 
 
 @run.register
-def _(step: Sum, x: Whole) -> Whole:
-    matrix = torch.full((1, step.positions), step.weight, dtype=x.nngp.dtype)
-    return _mapped(x, matrix, step.axis, contract=True)
+def _(step: Sum, twin: Sum, x: Whole) -> Whole:
+    matrices = tuple(torch.full((1, s.positions), s.weight, dtype=x.cross.dtype) for s in (step, twin))
+
+    def squeezed(c: Cov) -> Tensor:
+        return c.k.squeeze(c.dims(step.axis))
+
+    return _congruent(x, matrices, step.axis).each(squeezed, squeezed, lambda m, i: m.squeeze(1 + step.axis))  # type: ignore[arg-type]
 
 
 @run.register
-def _(step: Trace, x: Whole) -> Whole:
-    def traced(k: Tensor) -> Tensor:
-        return k.diagonal(dim1=2 + step.axis, dim2=2 + x.n + step.axis).mean(-1)
+def _(step: Trace, twin: Trace, x: Whole) -> Whole:
+    def traced(c: Cov) -> Tensor:
+        a, b = c.dims(step.axis)
+        return c.k.diagonal(dim1=a, dim2=b).mean(-1)
 
-    return Whole(traced(x.nngp), traced(x.ntk), x.mean.mean(1 + step.axis))
+    return x.each(traced, traced, lambda m, i: m.mean(1 + step.axis))
 
 
 @run.register
-def _(step: Affine, x: Whole) -> Whole:
-    k = x.nngp / step.taps
-    ntk = step.grow * k + step.shift + step.w2 * x.ntk / step.taps
-    return Whole(step.w2 * k + step.b2, ntk, torch.zeros_like(x.mean))
+def _(step: Affine, twin: Affine, x: Whole) -> Whole:
+    w2 = step.w2 / step.taps
+    ntk = step.grow / step.taps * x.cross + step.shift
+    return x.each(lambda c: w2 * c.k + step.b2, lambda c: ntk + w2 * c.k, _zero)
 
 
-def _at_equal_positions(x: Whole, k: Tensor, axes: tuple[int, ...]) -> Tensor:
+def _equal_positions(c: Cov, k: Tensor, axes: tuple[int, ...]) -> Tensor:
     for axis in axes:
-        size = x.mean.shape[1 + axis]
+        a, b = c.dims(axis)
         shape = [1] * k.ndim
-        shape[2 + axis] = shape[2 + x.n + axis] = size
-        k = k * torch.eye(size, dtype=k.dtype).reshape(shape)
+        shape[a], shape[b] = k.shape[a], k.shape[b]
+        k = k * torch.eye(k.shape[a], k.shape[b], dtype=k.dtype).reshape(shape)
     return k
 
 
 @run.register
-def _(step: Gain, x: Whole) -> Whole:
-    return Whole(x.nngp, x.ntk + _at_equal_positions(x, x.nngp, step.axes), x.mean)
+def _(step: Gain, twin: Gain, x: Whole) -> Whole:
+    return x.each(lambda c: c.k, lambda c: c.k + _equal_positions(c, x.cross, step.axes), _same)
 
 
 @run.register
-def _(step: Pointwise, x: Whole) -> Whole:
+def _(step: Pointwise, twin: Pointwise, x: Whole) -> Whole:
     v = x.variances()
-    pair = Pair(x.rows(v), x.columns(v), x.nngp)
-    ntk = step.dual.slope(pair) * x.ntk
-    if step.gain is not None:
-        ntk = ntk + _at_equal_positions(x, step.dual.gain(pair), step.gain)
-    return Whole(step.dual.nngp(pair), ntk, step.dual.mean(v))
+
+    def ntk(c: Cov) -> Tensor:
+        pair = Pair(*c.sides(v), x.cross)
+        out = step.dual.slope(pair) * c.k
+        return out if step.gain is None else out + _equal_positions(c, step.dual.gain(pair), step.gain)
+
+    return x.each(lambda c: step.dual.nngp(Pair(*c.sides(v), c.k)), ntk, lambda m, i: step.dual.mean(v[i]))
 
 
 @run.register
-def _(step: Normalize, x: Whole) -> Whole:
-    v, dims = x.variances(), tuple(1 + a for a in step.axes)
-    shift = torch.zeros_like(x.mean)
-    if step.center:
-        shift = x.mean.mean(dims, keepdim=True).expand_as(x.mean) if dims else x.mean
-    k = x.nngp - x.rows(shift) * x.columns(x.mean) - x.rows(x.mean) * x.columns(shift) + x.rows(shift) * x.columns(shift)
-    v = v - 2 * shift * x.mean + shift * shift
-    scale = ((v.mean(dims, keepdim=True).expand_as(v) if dims else v) + step.eps).rsqrt()
-    both = x.rows(scale) * x.columns(scale)
-    ntk = both * x.ntk
-    if step.bias:
-        ntk = ntk + _at_equal_positions(x, torch.ones_like(ntk), step.axes)
-    return Whole(both * k, ntk, (x.mean - shift) * scale)
+def _(step: Normalize, twin: Normalize, x: Whole) -> Whole:
+    dims, shift, scale = tuple(1 + a for a in step.axes), [], []
+
+    def level(m: Tensor) -> Tensor:
+        return m.mean(dims, keepdim=True).expand_as(m) if dims else m
+
+    for v, m in zip(x.variances(), x.mean, strict=True):
+        shift.append(level(m) if step.center else torch.zeros_like(m))
+        scale.append((level(v - 2 * shift[-1] * m + shift[-1] ** 2) + step.eps).rsqrt())
+
+    def nngp(c: Cov) -> Tensor:
+        (r1, r2), (s1, s2), (m1, m2) = c.sides(tuple(scale)), c.sides(tuple(shift)), c.sides(x.mean)  # type: ignore[arg-type]
+        return r1 * r2 * (c.k - s1 * m2 - m1 * s2 + s1 * s2)
+
+    def ntk(c: Cov) -> Tensor:
+        r1, r2 = c.sides(tuple(scale))  # type: ignore[arg-type]
+        return r1 * r2 * c.k + (_equal_positions(c, torch.ones_like(c.k), step.axes) if step.bias else 0)
+
+    return x.each(nngp, ntk, lambda m, i: (m - shift[i]) * scale[i])
 
 
 @run.register
-def _(step: Combine, *xs: Whole) -> Whole:
+def _(step: Combine, twin: Combine, *xs: Whole) -> Whole:
     c = step.coefficients
-    k: Tensor | float = 0.0
-    for a, x in enumerate(xs):
-        for b, y in enumerate(xs):
-            k = k + c[a] * c[b] * (x.nngp if a == b else x.rows(x.mean) * x.columns(y.mean))
-    ntk = sum(c[a] ** 2 * x.ntk for a, x in enumerate(xs))
-    return Whole(k, ntk, sum(c[a] * x.mean for a, x in enumerate(xs)))  # type: ignore[arg-type]
+
+    def mean(i: int) -> Tensor:
+        return sum(c[k] * x.mean[i] for k, x in enumerate(xs))  # type: ignore[return-value]
+
+    def total(pick: Callable[[Whole], Tensor], kind: Cov) -> Tensor:
+        out = sum(c[k] ** 2 * pick(x) for k, x in enumerate(xs))
+        for k, x in enumerate(xs):
+            for m, y in enumerate(xs):
+                if k != m:
+                    out = out + c[k] * c[m] * kind.left(x.mean[kind.a]) * kind.right(y.mean[kind.b])
+        return out  # type: ignore[return-value]
+
+    own = tuple(total(lambda x, i=i: x.own[i], Cov(xs[0].own[i], 1, i, i)) for i in (0, 1))
+    cross = total(lambda x: x.cross, Cov(xs[0].cross, 2, 0, 1))
+    return Whole(cross, sum(c[k] ** 2 * x.ntk for k, x in enumerate(xs)), own, (mean(0), mean(1)))  # type: ignore[arg-type]
 
 
 @run.register
-def _(step: Mixture, *xs: Whole) -> Whole:
-    def mixed(name: str) -> Tensor:
-        return sum(w * getattr(x, name) for w, x in zip(step.weights, xs, strict=True))  # type: ignore[return-value]
+def _(step: Mixture, twin: Mixture, *xs: Whole) -> Whole:
+    def mixed(parts: list[Tensor]) -> Tensor:
+        return sum(w * p for w, p in zip(step.weights, parts, strict=True))  # type: ignore[return-value]
 
-    return Whole(mixed("nngp"), mixed("ntk"), mixed("mean"))
+    own = tuple(mixed([x.own[i] for x in xs]) for i in (0, 1))
+    mean = tuple(mixed([x.mean[i] for x in xs]) for i in (0, 1))
+    return Whole(mixed([x.cross for x in xs]), mixed([x.ntk for x in xs]), own, mean)  # type: ignore[arg-type]
 
 
 @run.register
-def _(step: Dropout, x: Whole) -> Whole:
-    size = x.mean.numel()
-    order = [0, *range(2, 2 + x.n), 1, *range(2 + x.n, 2 + 2 * x.n)]
-    same = torch.eye(size, dtype=x.nngp.dtype).reshape(*x.mean.shape, *x.mean.shape)
-    factor = 1 + (1 / step.keep - 1) * same.permute([order.index(d) for d in range(2 + 2 * x.n)])
-    return Whole(x.nngp * factor, x.ntk * factor, x.mean)
+def _(step: Dropout, twin: Dropout, x: Whole) -> Whole:
+    more = 1 / step.keep - 1
+
+    def scaled(c: Cov) -> Tensor:
+        same = torch.ones(c.k.shape[: c.batch], dtype=c.k.dtype)
+        if c.batch == 2:
+            same = torch.eye(*c.k.shape[:2], dtype=c.k.dtype) if step is twin else torch.zeros(c.k.shape[:2], dtype=c.k.dtype)
+        same = same.reshape(*same.shape, *(1,) * (2 * c.n)).expand_as(c.k)
+        return c.k * (1 + more * _equal_positions(c, same, tuple(range(c.n))))
+
+    return x.each(scaled, scaled, _same)

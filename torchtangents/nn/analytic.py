@@ -152,7 +152,7 @@ class RBF(_Analytic):
 
     Example:
         >>> import torch, torchtangents as tt
-        >>> tt.nn.RBF(0.5)(torch.zeros(1))
+        >>> tt.nn.RBF(0.5)(torch.zeros(1)).round(decimals=3)
         tensor([1.])
     """
 
