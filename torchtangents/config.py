@@ -9,9 +9,18 @@ import torch
 
 from . import native
 
+PACKAGES = ("torch", "numpy", "scipy", "gpytorch", "linear_operator", "torchdiffeq", "triton")
 
-def installed(package: str) -> str:
-    """A package's version, or 'not installed'.
+
+class Config(str):
+    """Text that a notebook or a prompt shows as it is, without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def installed(package: str, default: str = "not installed") -> str:
+    """A package's version, found without importing it.
 
     Example:
         >>> from torchtangents.config import installed
@@ -21,10 +30,10 @@ def installed(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return default
 
 
-def show_config() -> str:
+def show_config() -> Config:
     """Versions, backends and threads, one line each.
 
     Example:
@@ -32,15 +41,12 @@ def show_config() -> str:
         >>> "reference" in tt.show_config()
         True
     """
-    packages = ("torchtangents", "torch", "numpy", "scipy", "gpytorch", "linear_operator", "torchdiffeq", "triton")
-    lines = [f"{'python':16}{platform.python_version()}", *(f"{p:16}{installed(p)}" for p in packages)]
-    compiled = "built" if native.available() else "not built (no compiler at install time): torch serves instead"
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "no device"
-    lines += [
-        "backends:",
-        f"  {'reference':14}active: every rule, on any device of torch",
-        f"  {'csrc':14}{compiled}; input distances only",
-        f"  {'cuda':14}{cuda}",
-        f"{'threads':16}{torch.get_num_threads()}",
-    ]
-    return "\n".join(lines)
+    compiled = "active: distances between near-equal inputs" if native.available() else native.why_not()
+    cuda = torch.cuda.is_available()
+    devices = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) if cuda else "no device"
+    versions = {"torchtangents": installed("torchtangents", "0.1.0.dev0"), "python": platform.python_version()}
+    versions |= {package: installed(package) for package in PACKAGES}
+    backends = {"reference": "active: every rule, on any device of torch", "cpu native": compiled, "cuda": devices}
+    rows = [*versions.items(), ("backends", ""), *((f"  {k}", v) for k, v in backends.items())]
+    rows.append(("threads", str(torch.get_num_threads())))
+    return Config("\n".join(f"{name:17}{value}".rstrip() for name, value in rows))

@@ -6,13 +6,19 @@ import importlib
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 _CHUNK = 1 << 22  # values gathered at a time by the torch code
 
 try:
     _native = importlib.import_module("torchtangents._native")
-except ImportError:
+    _missing = ""
+except ModuleNotFoundError:
     _native = None
+    _missing = "not built: no C++ compiler at install time, or run from the source tree"
+except ImportError as error:
+    _native = None
+    _missing = f"built, but does not load: {error}"
 
 
 def available() -> bool:
@@ -26,22 +32,36 @@ def available() -> bool:
     return _native is not None
 
 
+def why_not() -> str:
+    """Why the compiled extension is not in use; empty if it is.
+
+    Example:
+        >>> from torchtangents import native
+        >>> native.available() == (native.why_not() == "")
+        True
+    """
+    return "" if available() else _missing
+
+
 def squared_differences(x1: Tensor, x2: Tensor, i: Tensor, j: Tensor) -> Tensor:
     """Squared distances of chosen rows, accumulated in double precision.
 
     out[k] = sum_c (x1[i[k], c] - x2[j[k], c])^2
 
+    Compiled on the CPU where no derivative is asked for; otherwise torch code, differentiable in x1 and x2.
+
     Args:
         x1: (N1, C), float32 or float64.
-        x2: (N2, C), of the same dtype.
-        i, j: (K,) int64, rows of x1 and x2.
+        x2: (N2, C), of the same dtype, on the same device.
+        i, j: (K,) int64, rows of x1 and of x2, none negative.
 
     Returns:
-        (K,)
+        (K,), of the dtype of x1.
 
     Raises:
-        IndexError: an index is out of range.
-        ValueError: x1 and x2 differ in channels, or i and j in length.
+        TypeError: x1 and x2 are not both float32 or both float64, or i and j not int64.
+        ValueError: x1 and x2 differ in channels or device, or i and j in length.
+        IndexError: a row that x1 or x2 does not have.
 
     Example:
         >>> import torch
@@ -49,19 +69,39 @@ def squared_differences(x1: Tensor, x2: Tensor, i: Tensor, j: Tensor) -> Tensor:
         >>> squared_differences(torch.eye(2), torch.eye(2), torch.tensor([0, 0]), torch.tensor([0, 1]))
         tensor([0., 2.])
     """
+    _check(x1, x2, i, j)
+    if _native is not None and _plain(x1) and _plain(x2):
+        rows1, rows2, left, right = (t.detach().contiguous() for t in (x1, x2, i, j))
+        out = torch.empty(len(i), dtype=x1.dtype)
+        _native.squared_differences(rows1, rows2, left, right, out, torch.get_num_threads())
+        return out
+    step = max(1, _CHUNK // max(1, x1.shape[1]))
+    pairs = zip(i.split(step), j.split(step), strict=True)
+    parts = [(x1[a].double() - x2[b].double()).square().sum(-1) for a, b in pairs]
+    return torch.cat(parts).to(x1.dtype)
+
+
+def _check(x1: Tensor, x2: Tensor, i: Tensor, j: Tensor) -> None:
+    if x1.dtype != x2.dtype or x1.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"expected x1 and x2 both float32 or both float64, got {x1.dtype} and {x2.dtype}; convert one of them")
+    if i.dtype != torch.int64 or j.dtype != torch.int64:
+        raise TypeError(f"expected i and j as int64, got {i.dtype} and {j.dtype}; use .long()")
     if x1.ndim != 2 or x2.ndim != 2 or x1.shape[1] != x2.shape[1]:
         raise ValueError(f"expected x1 (N1, C) and x2 (N2, C) with one C, got {tuple(x1.shape)} and {tuple(x2.shape)}")
     if i.ndim != 1 or i.shape != j.shape:
         raise ValueError(f"expected i and j (K,) of one length, got {tuple(i.shape)} and {tuple(j.shape)}")
-    graph = torch.is_grad_enabled() and (x1.requires_grad or x2.requires_grad)
-    if _native is not None and x1.device.type == "cpu" and x1.dtype == x2.dtype and not graph:
-        out = torch.empty(len(i), dtype=x1.dtype)
-        rows1, rows2, left, right = (t.detach().contiguous() for t in (x1, x2, i, j))
-        _native.squared_differences(rows1, rows2, left, right, out, torch.get_num_threads())
-        return out
-    step = max(1, _CHUNK // max(1, x1.shape[1]))
-    parts = [
-        (x1[a].double() - x2[b].double()).square().sum(-1)
-        for a, b in zip(i.split(step), j.split(step), strict=True)
-    ]
-    return torch.cat(parts).to(x1.dtype) if parts else x1.new_zeros(0)
+    if len({t.device for t in (x1, x2, i, j)}) > 1:
+        devices = ", ".join(str(t.device) for t in (x1, x2, i, j))
+        raise ValueError(f"expected x1, x2, i and j on one device, got {devices}; move them")
+    for name, index, rows in (("i", i, len(x1)), ("j", j, len(x2))):
+        outside = (index < 0) | (index >= rows)
+        if bool(outside.any()):
+            at = int(outside.nonzero()[0])
+            raise IndexError(f"expected rows 0 to {rows - 1} in {name}, got {int(index[at])} at {at}; choose rows that exist")
+
+
+def _plain(x: Tensor) -> bool:
+    """On the CPU, and without a gradient, a tangent or a batch of functorch, which the compiled code would drop."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad):
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(x) and forward_ad.unpack_dual(x).tangent is None

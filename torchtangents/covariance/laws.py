@@ -54,8 +54,8 @@ class Input(Node):
     def _product(self, context: Context, grid: Grid, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
         """A matrix product in float64 for every position and plane; pairs that nearly agree again from differences."""
         dtype, wide = x1.dtype, torch.float64
-        left = grid.left(x1.to(wide)).movedim(0, -2).movedim(0, -1)  # (1.., S.., N1, C)
-        right = grid.right(x2.to(wide)).movedim(0, -2).movedim(0, -1)  # (P.., S.., N2, C)
+        left = grid.left(x1.to(wide)).movedim((0, 1), (-2, -1))  # (1.., S.., N1, C)
+        right = grid.right(x2.to(wide)).movedim((0, 1), (-2, -1))  # (P.., S.., N2, C)
         q = left @ right.transpose(-1, -2)  # (P.., S.., N1, N2)
         square1, square2 = left.square().sum(-1)[..., :, None], right.square().sum(-1)[..., None, :]
         d = square1 + square2 - 2 * q

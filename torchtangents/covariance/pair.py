@@ -16,6 +16,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+_NOISE = 16  # roundings that separate d from |x - y| for parallel inputs, after tens of layers
+
 
 def safe_sqrt(x: Tensor) -> Tensor:
     """sqrt(max(x, 0)) with the gradient 0 instead of infinity where x <= 0."""
@@ -76,6 +78,8 @@ class Pair:
         gap, total = (self.x - self.y).abs(), self.x + self.y
         near = (d - gap).clamp_min(0) * (d + gap)
         far = (total - d).clamp_min(0) * (total + d)
+        noise = _NOISE * torch.finfo(near.dtype).eps * gap * total
+        near = torch.where(near > noise, near, 0)  # parallel inputs of different lengths are parallel, not at sqrt(eps)
         if self.distance is not None:  # obtuse pairs keep their accuracy in q, not in D
             near = torch.where(self.q < 0, 2 * (self.m - self.q), near)
             far = torch.where(self.q < 0, far, 2 * (self.m + self.q))

@@ -1,0 +1,42 @@
+"""Ensembles of finite networks, drawn and trained side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from tqdm import tqdm
+
+
+def draw(net: nn.Module, members: int) -> dict[str, Tensor]:
+    """Weights of `members` networks in the NTK parametrisation, N(0, 1) each: name to (members, *shape)."""
+    return {name: torch.randn(members, *weight.shape) for name, weight in net.named_parameters()}
+
+
+def outputs(net: nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    """One output of each network at each input: (members, N)."""
+    return vmap(lambda w: functional_call(net, w, (x,))[:, 0])(weights)
+
+
+def train(
+    net: nn.Module, members: int, x: Tensor, y: Tensor, learning_rate: float, times: Sequence[int], x_test: Tensor, label: str
+) -> tuple[Tensor, Tensor]:
+    """Full-batch gradient descent on 1/2 mean((f - y)^2); outputs at `times`, training (T, members, N) and test (T, members, M)."""
+
+    def loss(w: dict[str, Tensor]) -> Tensor:
+        return 0.5 * (functional_call(net, w, (x,))[:, 0] - y).square().mean()
+
+    weights, slope = draw(net, members), vmap(grad(loss))
+    train_views, test_views = [], []
+    wanted = set(times)
+    for step in tqdm(range(max(times) + 1), desc=label, unit="step", leave=False):
+        if step in wanted:
+            with torch.no_grad():
+                train_views.append(outputs(net, weights, x))
+                test_views.append(outputs(net, weights, x_test))
+        if step < max(times):
+            for name, gradient in slope(weights).items():
+                weights[name].sub_(gradient, alpha=learning_rate)
+    return torch.stack(train_views), torch.stack(test_views)
