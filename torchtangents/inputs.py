@@ -21,12 +21,17 @@ def as_arguments(x: Any, name: str) -> tuple:
         raise TypeError(f"expected {name} in float32 or float64, got {first.dtype}; convert it, e.g. {name}.float() / 255 for images")
     if first.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"expected {name} in float32 or float64, got {first.dtype}; half precision cannot hold a kernel, use {name}.float()")
+    return args
+
+
+def check_finite(args: tuple, name: str) -> None:
+    """Refuse NaN and infinity, with the index of the first."""
+    tensors = [a for a in args if isinstance(a, Tensor)]
     for i, t in enumerate(tensors):
         if t.is_floating_point() and not bool(torch.isfinite(t).all()):
             at = tuple((~torch.isfinite(t)).nonzero()[0].tolist())
             where = name if len(tensors) == 1 else f"{name}[{i}]"
             raise ValueError(f"expected finite numbers in {where}, got {float(t[at])} at index {at}")
-    return args
 
 
 def check_pair(args1: tuple, args2: tuple) -> None:

@@ -13,7 +13,7 @@ from .engine.needs import output_planes
 from .engine.sides import self_pass
 from .engine.tiles import all_pairs
 from .graph.program import Program, record
-from .inputs import as_arguments, check_pair, check_result
+from .inputs import as_arguments, check_finite, check_pair, check_result
 
 Inputs = Tensor | tuple
 
@@ -155,6 +155,8 @@ def _compute(
     args2 = None if x2 is None else as_arguments(x2, "x2")
     if args2 is not None:
         check_pair(args1, args2)
+        check_finite(args2, "x2")
+    check_finite(args1, "x1")
     first = record(net, args1)
     second = first if args2 is None else record(net, args2)
     return execute(first, second, want_ntk, diagonal, tile, progress)

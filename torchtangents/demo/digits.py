@@ -72,11 +72,13 @@ class Residual(nn.Module):
 
 def networks() -> dict[str, tuple[nn.Module, bool]]:
     """Each network, and whether its pooling (every pair of positions) asks for fewer images."""
-    dense = [nn.Flatten(), tt.nn.Linear(64, 512, w_std=math.sqrt(2)), nn.ReLU(), tt.nn.Linear(512, 512, w_std=math.sqrt(2)), nn.ReLU()]
+    law = {"w_std": math.sqrt(2)}
+    dense = (tt.nn.Linear(64, 512, **law), nn.ReLU(), tt.nn.Linear(512, 512, **law), nn.ReLU(), tt.nn.Linear(512, 10))
+    pooled = (conv(1, 2), nn.ReLU(), conv(64), nn.ReLU(), tt.nn.GlobalAvgPool(), tt.nn.Linear(64, 10))
     return {
-        "fully connected": (nn.Sequential(*dense, tt.nn.Linear(512, 10)), False),
+        "fully connected": (nn.Sequential(nn.Flatten(), *dense), False),
         "CNN, flattened": (nn.Sequential(conv(1), nn.ReLU(), conv(64), nn.ReLU(), nn.Flatten(), tt.nn.Linear(4096, 10)), False),
-        "CNN, pooled": (nn.Sequential(conv(1, 2), nn.ReLU(), conv(64), nn.ReLU(), tt.nn.GlobalAvgPool(), tt.nn.Linear(64, 10)), True),
+        "CNN, pooled": (nn.Sequential(*pooled), True),
         "residual, pooled": (Residual(), True),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ class View(NamedTuple):
     std: Tensor
     train: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
+    members: int = 0
 
 
 class Curve(NamedTuple):
@@ -68,7 +70,7 @@ def finite(data: Curve, width: int, members: int, learning_rate: float) -> View:
     label = f"training {members} networks of width {width}"
     f, f_test = train(network(width), members, data.x, data.y, learning_rate, data.times, data.x_test, label)
     losses = [0.5 * (out - y).square().mean(-1) for out, y in ((f, data.y), (f_test, data.y_test))]
-    return View(f_test.mean(1), f_test.std(1), *((each.mean(1), each.std(1)) for each in losses))
+    return View(f_test.mean(1), f_test.std(1), *((each.mean(1), each.std(1)) for each in losses), members)
 
 
 def differences(view: View, law: View) -> tuple[float, float]:
@@ -79,8 +81,8 @@ def differences(view: View, law: View) -> tuple[float, float]:
 def compare(quick: bool = False) -> tuple[Curve, View, dict[int, View]]:
     """The infinite ensemble, and the finite ones by width."""
     data = curve(*((128, 12) if quick else (256, 36)))
-    rate = 0.5 * tt.predict.max_learning_rate(tt.ntk(network(1), data.x))
-    sizes = {8: 100, 32: 100, 128: 100} if quick else {16: 100, 64: 100, 256: 100}
+    rate = 0.15 * tt.predict.max_learning_rate(tt.ntk(network(1), data.x))
+    sizes = {8: 100, 32: 100, 128: 100} if quick else {8: 100, 32: 100, 256: 100}
     return data, infinite(data, rate), {width: finite(data, width, members, rate) for width, members in sizes.items()}
 
 
@@ -88,9 +90,13 @@ def run(out: Path, quick: bool = False) -> None:
     """Print how finite ensembles approach the infinite one; write ensemble.png and ensemble.gif."""
     print("Ensembles: finite networks against infinite width, over training")
     data, law, views = compare(quick)
-    print(f"{'width':>7}  {'RMS of means':>13}  {'RMS of stds':>12}")
+    print(f"{'width':>7}  {'members':>7}  {'RMS of means':>12}  {'by chance':>9}  {'RMS of stds':>11}  {'by chance':>9}")
+    noise = law.std.square().mean().sqrt().item()  # what so many draws of the law itself would differ by
     for width, view in views.items():
-        print("{:>7}  {:>13.4f}  {:>12.4f}".format(width, *differences(view, law)))
+        mean, std = differences(view, law)
+        chance = noise / math.sqrt(view.members)
+        columns = f"{mean:>12.4f}  {chance:>9.4f}  {std:>11.4f}  {chance / math.sqrt(2):>9.4f}"
+        print(f"{width:>7}  {view.members:>7}  {columns}")
     width, view = list(views.items())[-1]
     fig, axes = figure(3, (12.6, 4.0), [1, 1, 1])
     paint_function(axes[0], data, law, view, 0, width)
@@ -113,7 +119,7 @@ def paint_function(ax: Any, data: Curve, law: View, view: View, frame: int, widt
         ax.plot(x, mean + sign * std, color=BLUE, lw=1.3, ls=":", label=label)
     ax.plot(data.x[:, 0], data.y, "o", color=BLACK, ms=6, mec="white", mew=1, zorder=5, label="training points")
     step = data.times[frame]
-    ax.set(xlim=(-SPAN, SPAN), ylim=(-5.4, 4.2), xlabel="input", ylabel="output")
+    ax.set(xlim=(-SPAN, SPAN), ylim=(-4.6, 2.8), xlabel="input", ylabel="output")
     ax.set_title("before training" if step == 0 else f"after {step} step{'s' * (step > 1)}", loc="left", fontsize=11)
 
 

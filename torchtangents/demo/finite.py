@@ -23,7 +23,7 @@ def outputs(net: nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
 def train(
     net: nn.Module, members: int, x: Tensor, y: Tensor, learning_rate: float, times: Sequence[int], x_test: Tensor, label: str
 ) -> tuple[Tensor, Tensor]:
-    """Full-batch gradient descent on 1/2 mean((f - y)^2); outputs at `times`, training (T, members, N) and test (T, members, M)."""
+    """Full-batch descent on 1/2 mean((f - y)^2); outputs at `times`, training (T, members, N) and test (T, members, M)."""
 
     def loss(w: dict[str, Tensor]) -> Tensor:
         return 0.5 * (functional_call(net, w, (x,))[:, 0] - y).square().mean()

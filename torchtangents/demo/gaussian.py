@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def network(width: int) -> nn.Module:
     """Three hidden layers of ReLU."""
     law = {"w_std": math.sqrt(2), "b_std": 0.1}
     sizes = (8, width, width, width)
-    hidden = [m for a, b in zip(sizes, sizes[1:], strict=False) for m in (tt.nn.Linear(a, b, **law), nn.ReLU())]
+    hidden = [m for a, b in itertools.pairwise(sizes) for m in (tt.nn.Linear(a, b, **law), nn.ReLU())]
     return nn.Sequential(*hidden, tt.nn.Linear(width, 1, **law))
 
 
@@ -46,7 +47,8 @@ def run(out: Path, quick: bool = False) -> None:
     x = torch.linspace(-1, 1, 8)[None]
     std = tt.nngp(network(1), x).sqrt().item()
     fig, axes = figure(len(WIDTHS), (12.6, 3.4))
-    grid = torch.linspace(-4.5 * std, 4.5 * std, 300)
+    ends = (-4.5 * std, 4.5 * std)
+    grid = torch.linspace(*ends, 300)
     density = torch.exp(-0.5 * (grid / std) ** 2) / (std * math.sqrt(2 * math.pi))
     print(f"{'width':>7}  {'draws':>7}  {'std / infinite':>14}  {'KS distance':>11}")
     for ax, width in zip(axes, WIDTHS, strict=True):
@@ -54,9 +56,10 @@ def run(out: Path, quick: bool = False) -> None:
         values = sample(width, draws, x)
         distance = float(kstest(values.numpy(), "norm", args=(0, std)).statistic)
         print(f"{width:>7}  {draws:>7}  {values.std().item() / std:>14.3f}  {distance:>11.4f}")
-        ax.hist(values.numpy(), bins=80, range=(-4.5 * std, 4.5 * std), density=True, color=BLUE, alpha=0.55, label=f"width {width}")
+        ax.hist(values.numpy(), bins=80, range=ends, density=True, color=BLUE, alpha=0.55, label="random networks")
         ax.plot(grid, density, color=ORANGE, lw=2.4, label="infinite width: N(0, NNGP)")
-        ax.set(xlabel="output", ylim=(0, 2.1 * density.max().item()), yticks=[])
+        ax.set(xlabel="output", yticks=[])
         ax.set_title(f"width {width}: distance {distance:.3f}", loc="left", fontsize=11)
-        ax.legend(loc="upper right", frameon=False, fontsize=8.5)
+    axes[-1].set_ylim(0, 1.5 * density.max().item())
+    axes[-1].legend(loc="upper left", frameon=False, fontsize=8.5)
     save(fig, out / "gaussian.png")

@@ -75,10 +75,14 @@ _QUADRATURE: list[tuple[tuple, str, tuple[float, ...], bool | None]] = [
 ]
 
 
+_POSITIONAL = {"softplus": ("beta", "threshold"), "hardtanh": ("min_val", "max_val"), "silu": ("inplace",), "mish": ("inplace",)}
+
+
 def _generic(function: Callable, name: str, kinks: tuple[float, ...], kinked: bool | None) -> Callable:
     def build(*args: Any, **options: Any) -> Dual:
-        if args:
-            refuse(f"{name} with positional options has no rule; expected them by keyword")
+        options.update(zip(_POSITIONAL.get(name, ()), args, strict=False))
+        if len(args) > len(_POSITIONAL.get(name, ())):
+            refuse(f"{name} with positional options {args} has no rule; expected them by keyword")
         options.pop("inplace", None)
         if name == "hardtanh":
             ends = (float(options.get("min_val", -1.0)), float(options.get("max_val", 1.0)))

@@ -1,0 +1,191 @@
+"""What has no rule is refused, by the layer's dotted name; bad input never yields a number."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn import Sequential
+
+import torchtangents as tt
+
+n = tt.nn
+
+
+class Call(torch.nn.Module):
+    """A named layer, then a function, then a head."""
+
+    def __init__(self, function, head=None):
+        super().__init__()
+        self.stem, self.function, self.head = n.Conv2d(3, 4, 3), function, head
+
+    def forward(self, x):
+        x = self.function(self.stem(x))
+        return x if self.head is None else self.head(x)
+
+
+class Body(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+class Token(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.position = n.Conv2d(3, 4, 3), torch.nn.Parameter(torch.zeros(4, 6, 6))
+
+    def forward(self, x):
+        return self.stem(x) + self.position
+
+
+class Twice(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = n.Linear(4, 4)
+
+    def forward(self, x):
+        return self.a(torch.relu(self.a(x)))
+
+
+class Overridden(n.Linear):
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+
+class PostActivation(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = n.Linear(4, 4), n.Linear(4, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.a(x))
+        return torch.relu(x + self.b(x))
+
+
+class Dependent(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = n.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x):
+        h = self.a(x)
+        return h + F.avg_pool2d(h, 3, 1, 1)
+
+
+def image():
+    return torch.randn(2, 3, 8, 8)
+
+
+def hooked():
+    layer = n.Linear(4, 4)
+    layer.register_forward_hook(lambda module, args, out: out * 2)
+    return layer
+
+
+REFUSED = {
+    "max-pool": (lambda: Body(Sequential(n.Conv2d(3, 4, 3), torch.nn.MaxPool2d(2))), image, r"inner.1 \(MaxPool2d\).*max_pool2d.*AvgPool2d"),
+    "softmax": (lambda: Call(lambda x: x.softmax(1)), image, "softmax"),
+    "batch-norm": (lambda: Body(Sequential(n.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))), image, r"inner.1 \(BatchNorm2d\)"),
+    "plain-linear": (lambda: Body(torch.nn.Linear(4, 2)), lambda: torch.randn(2, 4), r"inner \(Linear\).*torchtangents.nn"),
+    "plain-conv": (lambda: Body(Sequential(n.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3))), image, r"inner.1 \(Conv2d\).*weight"),
+    "bare-parameter": (Token, image, "Token.*'position'"),
+    "shared-weights": (Twice, lambda: torch.randn(2, 4), r"a \(Linear\).*weight.*already used"),
+    "overridden-forward": (lambda: Sequential(Overridden(4, 2)), lambda: torch.randn(2, 4), r"0 \(Overridden\).*overrides forward"),
+    "hook": (lambda: Sequential(hooked()), lambda: torch.randn(2, 4), r"0 \(Linear\).*hooks"),
+    "parametrization": (
+        lambda: Sequential(torch.nn.utils.parametrizations.weight_norm(n.Linear(4, 4))), lambda: torch.randn(2, 4), "parametrizations"),
+    "groups": (lambda: Sequential(n.Conv2d(4, 4, 3, groups=2)), lambda: torch.randn(2, 4, 8, 8), r"0 \(Conv2d\).*groups=2"),
+    "reflect": (lambda: Sequential(n.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")), image, r"0 \(Conv2d\).*reflect"),
+    "post-activation": (PostActivation, lambda: torch.randn(2, 4), "four dimensions.*pre-activation"),
+    "dependent": (Dependent, image, r"Dependent.*both depend on 'a \(Conv2d\)'"),
+    "relu-of-pooled-relu": (
+        lambda: Sequential(n.Conv2d(3, 4, 3), n.ReLU(), n.AvgPool2d(2), n.ReLU()), image, r"3 \(ReLU\).*Gaussian"),
+    "mean-over-channels": (lambda: Call(lambda x: x.mean(1)), image, "channels"),
+    "mean-over-all": (lambda: Call(lambda x: x.mean()), image, "every axis"),
+    "mean-over-batch": (lambda: Call(lambda x: x.mean(0)), image, "batch"),
+    "product": (lambda: Call(lambda x: x * x), image, "products"),
+    "matmul": (lambda: Call(lambda x: x @ x.transpose(2, 3)), image, "no infinite-width rule"),
+    "indexing": (lambda: Call(lambda x: x[:, :, 0]), image, "getitem"),
+    "linear-on-positions": (lambda: Call(lambda x: x, n.Linear(6, 3)), image, r"head \(Linear\).*positions, not channels"),
+    "cutting-view": (lambda: Call(lambda x: x.view(len(x), 2, -1)), image, "cuts an axis"),
+    "batch-in-view": (lambda: Call(lambda x: x.reshape(-1)), image, "batch"),
+    "detach": (lambda: Call(lambda x: x.detach()), image, "detach"),
+    "group-norm-affine": (lambda: Body(Sequential(n.Conv2d(3, 4, 3), torch.nn.GroupNorm(2, 4))), image, "group_norm"),
+    "norm-over-positions": (lambda: Sequential(n.Conv2d(3, 4, 3), n.LayerNorm(6)), image, r"1 \(LayerNorm\).*positions alone"),
+    "gain-then-pool-then-relu": (
+        lambda: Sequential(n.Conv2d(3, 4, 3), n.LayerNorm((4, 6, 6)), n.AvgPool2d(2), n.ReLU()), image, "elementwise_affine=False"),
+    "no-rule": (lambda: Body(type("Mine", (tt.Layer,), {"forward": lambda self, x: x, "channel_dim": 1})()), image, "propagate"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(name):
+    build, data, pattern = REFUSED[name]
+    with pytest.raises(NotImplementedError, match=f"(?s){pattern}"):
+        tt.ntk(build(), data())
+
+
+def test_stale_views_are_refused():
+    def stale(x):
+        y = x.flatten(1)
+        x.relu_()
+        return y
+
+    with pytest.raises(tt.UnsupportedError, match="changed in place"):
+        tt.ntk(Call(stale, n.Linear(144, 1)), image())
+
+
+def test_inputs_changed_in_place_are_refused():
+    with pytest.raises(ValueError, match="in place"):
+        tt.ntk(Sequential(torch.nn.ReLU(inplace=True), n.Linear(4, 1)), torch.randn(2, 4))
+
+
+def net():
+    return Sequential(n.Conv2d(3, 4, 3), n.ReLU(), torch.nn.Flatten(), n.Linear(4 * 36, 1))
+
+
+BAD = {
+    "channels": (lambda: (net(), torch.randn(2, 4, 8, 8)), ValueError, r"0 \(Conv2d\): expected .* 3"),
+    "features": (lambda: (net(), torch.randn(2, 3, 9, 8)), ValueError, r"3 \(Linear\): expected 144 features"),
+    "too-small": (lambda: (net(), torch.randn(2, 3, 2, 8)), ValueError, r"0 \(Conv2d\): expected at least 3 positions"),
+    "integers": (lambda: (net(), torch.zeros(2, 3, 8, 8, dtype=torch.uint8)), TypeError, "convert it"),
+    "half": (lambda: (net(), torch.zeros(2, 3, 8, 8, dtype=torch.float16)), TypeError, "half precision"),
+    "nan": (lambda: (net(), torch.zeros(2, 3, 8, 8).index_put((torch.tensor(1), torch.tensor(2), torch.tensor(3), torch.tensor(4)), torch.tensor(float("nan")))),
+            ValueError, r"nan at index \(1, 2, 3, 4\)"),
+    "infinite": (lambda: (net(), torch.full((2, 3, 8, 8), float("inf"))), ValueError, r"inf at index \(0, 0, 0, 0\)"),
+    "dtypes": (lambda: (net(), image(), image().double()), TypeError, "one dtype"),
+    "devices": (lambda: (net(), image(), image().to("meta")), ValueError, "meta|device"),
+    "shapes": (lambda: (net(), image(), torch.randn(2, 3, 8)), ValueError, "number of axes"),
+    "x2-shape": (lambda: (net(), image(), torch.randn(2, 3, 9, 9)), ValueError, "features"),
+    "not-a-tensor": (lambda: (net(), [[1.0]]), TypeError, "expected x1 as a tensor"),
+    "one-axis": (lambda: (net(), torch.randn(8)), ValueError, "batch on axis 0"),
+    "not-a-module": (lambda: (lambda x: x, image()), TypeError, "Module"),
+    "no-layers": (lambda: (torch.nn.ReLU(), image()), ValueError, "torchtangents.nn"),
+    "overflow": (lambda: (Sequential(n.Linear(4, 4)), torch.full((1, 4), 3e30)), OverflowError, "float64"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named(name):
+    build, error, pattern = BAD[name]
+    with pytest.raises(error, match=f"(?s){pattern}"):
+        tt.ntk(*build())
+
+
+@pytest.mark.parametrize("n1", [0, 2])
+def test_empty_batches(n1):
+    assert tt.ntk(net(), image()[:n1], image()[:0]).shape == (n1, 0)
+    assert tt.ntk(net(), image()[:0], image()[:n1]).shape == (0, n1)
+    assert tt.ntk(net(), image()[:0]).shape == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "pattern"),
+    [({"w_std": -1.0}, "w_std >= 0"), ({"b_std": float("nan")}, "finite b_std"), ({"parameterization": "mup"}, "'ntk' or 'standard'"),
+     ({"w_std": "2"}, "0-dim tensor"), ({"w_std": torch.ones(2)}, "0-dim")],
+)  # fmt: skip
+def test_laws_are_checked(options, pattern):
+    with pytest.raises((ValueError, TypeError), match=pattern):
+        n.Linear(2, 2, **options)
