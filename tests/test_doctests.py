@@ -10,11 +10,14 @@ import torch
 
 import torchtangents
 
-MODULES = ["torchtangents"] + sorted(
-    m.name
-    for m in pkgutil.walk_packages(torchtangents.__path__, "torchtangents.")
-    if not m.name.endswith(("_native", "__main__"))
-)
+MODULES = [
+    "torchtangents",
+    *sorted(
+        m.name
+        for m in pkgutil.walk_packages(torchtangents.__path__, "torchtangents.")
+        if not m.name.endswith(("_native", "__main__"))
+    ),
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

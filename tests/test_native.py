@@ -21,7 +21,9 @@ def test_matches_differences(code, dtype, pairs):
     x1, x2 = torch.randn(30, 17, dtype=dtype), torch.randn(20, 17, dtype=dtype)
     i, j = torch.randint(30, (pairs,)), torch.randint(20, (pairs,))
     expected = (x1[i].double() - x2[j].double()).square().sum(-1).to(dtype)
-    torch.testing.assert_close(native.squared_differences(x1, x2, i, j), expected, rtol=1e-6 if dtype == torch.float32 else 1e-14, atol=0)
+    torch.testing.assert_close(
+        native.squared_differences(x1, x2, i, j), expected, rtol=1e-6 if dtype == torch.float32 else 1e-14, atol=0
+    )
 
 
 def test_near_duplicates_in_float32_keep_their_distance(code):

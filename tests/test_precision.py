@@ -149,7 +149,9 @@ def test_gradients_are_right(name):
     shape = (4,) if name in DEEP else (1, 4, 3)
     x, y = torch.randn(2, *shape, dtype=torch.float64, requires_grad=True), torch.randn(1, *shape, dtype=torch.float64)
     small = {
-        "layernorm-small": lambda: Sequential(tt.nn.Conv2d(1, 4, 2), tt.nn.LayerNorm((4, 3, 2)), tt.nn.ReLU(), tt.nn.GlobalAvgPool()),
+        "layernorm-small": lambda: Sequential(
+            tt.nn.Conv2d(1, 4, 2), tt.nn.LayerNorm((4, 3, 2)), tt.nn.ReLU(), tt.nn.GlobalAvgPool()
+        ),
         "overlap-small": lambda: Sequential(tt.nn.Conv2d(1, 4, 2, padding=1), tt.nn.ReLU(), tt.nn.AvgPool2d(2, 1), *TAIL),
     }
     net = (NETS | small)[name]()

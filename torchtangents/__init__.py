@@ -9,4 +9,17 @@ from .nn.layer import Layer
 from .start import propagate
 from .trace import trace
 
-__all__ = ["Kernels", "Layer", "State", "UnsupportedError", "kernels", "nn", "nngp", "ntk", "predict", "propagate", "show_config", "trace"]
+__all__ = [
+    "Kernels",
+    "Layer",
+    "State",
+    "UnsupportedError",
+    "kernels",
+    "nn",
+    "nngp",
+    "ntk",
+    "predict",
+    "propagate",
+    "show_config",
+    "trace",
+]

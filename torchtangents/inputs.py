@@ -16,11 +16,17 @@ def as_arguments(x: Any, name: str) -> tuple:
         raise TypeError(f"expected {name} as a tensor (N, ..) or a tuple of forward's arguments, got {type(x).__name__}")
     first = tensors[0]
     if first.ndim < 1 or first.ndim == 1:
-        raise ValueError(f"expected {name} with the batch on axis 0 and features after it, got shape {tuple(first.shape)}; add an axis")
+        raise ValueError(
+            f"expected {name} with the batch on axis 0 and features after it, got shape {tuple(first.shape)}; add an axis"
+        )
     if not first.is_floating_point():
-        raise TypeError(f"expected {name} in float32 or float64, got {first.dtype}; convert it, e.g. {name}.float() / 255 for images")
+        raise TypeError(
+            f"expected {name} in float32 or float64, got {first.dtype}; convert it, e.g. {name}.float() / 255 for images"
+        )
     if first.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"expected {name} in float32 or float64, got {first.dtype}; half precision cannot hold a kernel, use {name}.float()")
+        raise TypeError(
+            f"expected {name} in float32 or float64, got {first.dtype}; half precision cannot hold a kernel, use {name}.float()"
+        )
     return args
 
 

@@ -64,7 +64,9 @@ def propagate(
 def _side(own: Tensor, n: int, name: str) -> _Side:
     size = tuple(own.shape[1 : 1 + n])
     if own.ndim != 1 + 2 * n or tuple(own.shape[1 + n :]) != size:
-        raise ValueError(f"expected {name} of shape (N{', *S, *S' if n else ''}) with {n} axes of positions, got {tuple(own.shape)}")
+        raise ValueError(
+            f"expected {name} of shape (N{', *S, *S' if n else ''}) with {n} axes of positions, got {tuple(own.shape)}"
+        )
     return _Side(own, len(own), size)
 
 

@@ -45,7 +45,9 @@ VECTORS = {f"fc-{name}": serial(dense(64), act, dense(64), act, dense()) for nam
     "fc-standard": serial(dense(64, p="standard"), RELU, dense(48, p="standard"), RELU, dense(p="standard")),
     "fc-layernorm": serial(dense(64), stax.LayerNorm(), RELU, dense()),
     "fc-layernorm-after": serial(dense(64), RELU, dense(64), stax.LayerNorm(), stax.Erf(), dense()),
-    "fc-residual": serial(dense(64), residual(serial(RELU, dense(64))), residual(serial(RELU, dense(64), RELU, dense(64))), dense()),
+    "fc-residual": serial(
+        dense(64), residual(serial(RELU, dense(64))), residual(serial(RELU, dense(64), RELU, dense(64))), dense()
+    ),
     "fc-dropout-test": serial(dense(64), RELU, stax.Dropout(0.6, mode="test"), dense()),
 }
 SEQUENCES = {

@@ -80,9 +80,7 @@ VECTORS = {
     "fc-10": lambda: fc(R, 10),
     "fc-standard": lambda: Sequential(dense(7, 64, **STANDARD), R(), dense(64, 48, **STANDARD), R(), dense(48, **STANDARD)),
     "fc-layernorm": lambda: Sequential(dense(7, 64), n.LayerNorm(64, 1e-12, False), R(), dense(64)),
-    "fc-layernorm-after": lambda: Sequential(
-        dense(7, 64), R(), dense(64, 64), n.LayerNorm(64, 1e-12, False), n.Erf(), dense(64)
-    ),
+    "fc-layernorm-after": lambda: Sequential(dense(7, 64), R(), dense(64, 64), n.LayerNorm(64, 1e-12, False), n.Erf(), dense(64)),
     "fc-residual": lambda: Sequential(
         dense(7, 64),
         Residual(Sequential(R(), dense(64, 64))),
@@ -119,9 +117,7 @@ IMAGES = {
     "cnn-gap": lambda: Sequential(conv(), R(), mid(padding="same"), R(), GAP(), dense(8)),
     "cnn-gsp": lambda: Sequential(conv(), R(), mid(), R(), n.GlobalSumPool(), dense(8)),
     "cnn-pool-relu": lambda: Sequential(conv(), n.AvgPool2d(2, 1), R(), mid(), R(), GAP(), dense(8)),
-    "cnn-standard": lambda: Sequential(
-        conv(**STANDARD), R(), mid(outputs=12, **STANDARD), R(), GAP(), dense(12, **STANDARD)
-    ),
+    "cnn-standard": lambda: Sequential(conv(**STANDARD), R(), mid(outputs=12, **STANDARD), R(), GAP(), dense(12, **STANDARD)),
     "cnn-standard-flat": lambda: Sequential(
         conv(**STANDARD), R(), mid(outputs=12, **STANDARD), R(), Flatten(), dense(360, **STANDARD)
     ),
@@ -134,9 +130,7 @@ IMAGES = {
         dense(8),
     ),
     "cnn-layernorm": lambda: Sequential(conv(), ChannelNorm(), R(), mid(), R(), Flatten(), dense(240)),
-    "cnn-layernorm-all": lambda: Sequential(
-        conv(), n.LayerNorm((8, 6, 5), 1e-12, False), R(), mid(), R(), GAP(), dense(8)
-    ),
+    "cnn-layernorm-all": lambda: Sequential(conv(), n.LayerNorm((8, 6, 5), 1e-12, False), R(), mid(), R(), GAP(), dense(8)),
     "cnn-erf-pool": lambda: Sequential(conv(), n.Erf(), n.AvgPool2d(2), mid(), n.Erf(), GAP(), dense(8)),
     "cnn-gelu-circular": lambda: Sequential(conv(**CIRCULAR), n.GELU(), mid(**CIRCULAR), n.GELU(), Flatten(), dense(240)),
     "cnn-sin": lambda: Sequential(conv(), n.Sin(1.0, 1.0, 0.3), mid(), n.Sin(1.0, 1.0, 0.3), GAP(), dense(8)),

@@ -206,6 +206,15 @@ def test_recording_leaves_the_model_alone():
     net = Flat()
     before = {k: v.clone() for k, v in net.state_dict().items()}
     tt.ntk(net, images())
-    assert list(before) == ["conv.weight", "conv.bias", "out.weight", "out.bias", "layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"]
+    assert list(before) == [
+        "conv.weight",
+        "conv.bias",
+        "out.weight",
+        "out.bias",
+        "layers.0.weight",
+        "layers.0.bias",
+        "layers.1.weight",
+        "layers.1.bias",
+    ]
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert type(net(images().float())) is torch.Tensor

@@ -36,8 +36,10 @@ def test_shapes_and_what_is_computed(problem):
     k, cross = p.ntk(p.x_train, p.x_train), p.ntk(p.x_test, p.x_train)
     flow = GradientFlow(k, p.y_train[:, 0], diag_reg=1e-2)
     train, test = flow.at(torch.tensor([1.0, 2.0]), k_test_train=cross)
-    assert train.shape == (2, 9) and test.shape == (2, 4)
-    assert flow.at(1.0).test is None and flow.at(1.0, None, None, cross).train is None
+    assert train.shape == (2, 9)
+    assert test.shape == (2, 4)
+    assert flow.at(1.0).test is None
+    assert flow.at(1.0, None, None, cross).train is None
     torch.testing.assert_close(flow.at(1.0, None, 0.5, cross).test, flow.at(1.0, 0.0, None, cross).test + 0.5)
     late, infinite = (flow.at(t, p.y_train[:, 1], p.y_test[:, 1], cross) for t in (1e10, None))
     torch.testing.assert_close(late.train, infinite.train, rtol=1e-11, atol=1e-11)

@@ -31,7 +31,8 @@ def test_loss_falls_to_zero_and_starts_at_the_prior(problem):
     start = 0.5 * (p.y_train.square().mean() + p.nngp(p.x_train, p.x_train).diagonal().mean())
     torch.testing.assert_close(ensemble.loss(0.0).mean, start)
     mean, std = ensemble.loss(torch.tensor([0.0, 10.0, 100.0, 1000.0]))
-    assert (mean.diff() < 0).all() and (std.diff() < 0).all()
+    assert (mean.diff() < 0).all()
+    assert (std.diff() < 0).all()
     assert ensemble.loss(None) == (0.0, 0.0)
 
 

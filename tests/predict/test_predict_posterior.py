@@ -39,7 +39,8 @@ def test_leave_one_out_by_brute_force(problem, matrices):
     k, _, _ = matrices
     full = noisy(k, 0.05)
     mean, variance = Posterior(k, problem.y_train, diag_reg=0.05).leave_one_out()
-    assert mean.shape == (9, 2) and variance.shape == (9,)
+    assert mean.shape == (9, 2)
+    assert variance.shape == (9,)
     for i in range(9):
         rest = [j for j in range(9) if j != i]
         weights = torch.linalg.solve(full[rest][:, rest], full[rest, i])

@@ -116,8 +116,6 @@ def test_ensemble_refuses_positions_and_outputs_that_are_not_gaussian(problem, f
 
 def test_import_is_light():
     heavy = {"gpytorch", "torchdiffeq", "linear_operator", "matplotlib", "dask"}
-    code = (
-        f"import sys, torchtangents.predict; found = {heavy} & set(sys.modules); sys.exit(repr(found) if found else 0)"
-    )
+    code = f"import sys, torchtangents.predict; found = {heavy} & set(sys.modules); sys.exit(repr(found) if found else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

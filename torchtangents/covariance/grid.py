@@ -123,10 +123,7 @@ class Grid:
             return out + values
         for places in itertools.product(*(range(len(p)) for p in self.planes)):
             shift = [self.planes[a][i] for a, i in enumerate(places)]
-            spans = [
-                (max(0, -d), min(s1, s2 - d))
-                for d, s1, s2 in zip(shift, self.size1, self.size2, strict=True)
-            ]
+            spans = [(max(0, -d), min(s1, s2 - d)) for d, s1, s2 in zip(shift, self.size1, self.size2, strict=True)]
             if any(lo >= hi for lo, hi in spans):
                 continue
             axes = [torch.arange(lo, hi, device=values.device) for lo, hi in spans]

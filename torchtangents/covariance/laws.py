@@ -213,4 +213,3 @@ class Dropout(Node):
             distance = grid.mask(block.distance + more * (same * block.distance + (1 - same) * (v1 + v2)))
         ntk = None if block.ntk is None else block.ntk * (1 + more * same)
         return Block(grid, q * (1 + more * same), distance, ntk)
-

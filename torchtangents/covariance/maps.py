@@ -127,9 +127,7 @@ class Window(Node):
         return None if means[0] is None else self._tied(means[0], 1 + self.axis, self.size[self.axis])
 
     def _tied(self, v: Tensor, dim: int, size: int) -> Tensor:
-        parts = [
-            v[(slice(None),) * dim + (slice(k, k + self.step * (size - 1) + 1, self.step),)] for k in self.offsets
-        ]
+        parts = [v[(slice(None),) * dim + (slice(k, k + self.step * (size - 1) + 1, self.step),)] for k in self.offsets]
         return sum(parts[1:], start=parts[0])
 
     def run(self, context: Context, *blocks: Block) -> Block:

@@ -98,7 +98,9 @@ class State:
         """The spatial axes of a value (C, S_1, .., S_n), in order; refuses any other layout."""
         if len(self.layout) != n + 1 or self.layout[0] != (CHANNEL,) or self.shape[0] != channels:
             raise ValueError(
-                placed(f"expected a value of shape (N, {channels}{', size' * n}) with its channels on axis 1, got {(-1, *self.shape)}")
+                placed(
+                    f"expected a value of shape (N, {channels}{', size' * n}) with its channels on axis 1, got {(-1, *self.shape)}"
+                )
             )
         return tuple(self.spatial(1 + i) for i in range(n))
 
@@ -212,12 +214,9 @@ class State:
 
     def __mul__(self, c: Scalar) -> State:
         """A multiple, by a number or a 0-dim tensor."""
-        return replace(
-            self, groups=tuple((n, tuple(Term(t.c * c, t.fn, t.base) for t in terms)) for n, terms in self.groups)
-        )
+        return replace(self, groups=tuple((n, tuple(Term(t.c * c, t.fn, t.base) for t in terms)) for n, terms in self.groups))
 
     @staticmethod
     def cat(states: list[State]) -> State:
         """Channels side by side."""
         return State(tuple(g for s in states for g in s.groups), states[0].layout)
-

@@ -13,7 +13,9 @@ from .needs import self_needs
 from .reference import Execution, Kept
 
 
-def self_pass(program: Program, wanted: Planes | None = None, ntk: bool = False, tile: int | None = None) -> tuple[Kept, Block | None]:
+def self_pass(
+    program: Program, wanted: Planes | None = None, ntk: bool = False, tile: int | None = None
+) -> tuple[Kept, Block | None]:
     """What pairs need of each input, and (where `wanted`) the output of every input with itself: (N, ..)."""
     needs = self_needs(program, wanted)
     if not needs.planes:
@@ -23,7 +25,9 @@ def self_pass(program: Program, wanted: Planes | None = None, ntk: bool = False,
     pieces: list[tuple[Kept, Block | None]] = []
     for i in range(0, max(n, 1), step):
         kept = Kept()
-        run = Execution(needs, kept, kept, own=True, ntk=ntk, batch1=slice(i, min(n, i + step)), batch2=slice(i, min(n, i + step)))
+        run = Execution(
+            needs, kept, kept, own=True, ntk=ntk, batch1=slice(i, min(n, i + step)), batch2=slice(i, min(n, i + step))
+        )
         pieces.append((kept, run.output()))
     return _joined([k for k, _ in pieces]), _blocks([b for _, b in pieces])
 
@@ -32,8 +36,7 @@ def _joined(parts: list[Kept]) -> Kept:
     if len(parts) == 1:
         return parts[0]
     memory = {
-        node: {name: torch.cat([p.memory[node][name] for p in parts]) for name in held}
-        for node, held in parts[0].memory.items()
+        node: {name: torch.cat([p.memory[node][name] for p in parts]) for name in held} for node, held in parts[0].memory.items()
     }
     return Kept(memory)
 

@@ -70,10 +70,7 @@ def all_pairs(
                 results[columns.start, rows.start] = [_transposed(p, first) for p in parts]
     if results:
         starts1, starts2 = sorted({r for r, _ in results}), sorted({c for _, c in results})
-        out = [
-            torch.cat([torch.cat([results[r, c][k] for c in starts2], 1) for r in starts1], 0)
-            for k in range(1 + ntk)
-        ]
+        out = [torch.cat([torch.cat([results[r, c][k] for c in starts2], 1) for r in starts1], 0) for k in range(1 + ntk)]
     if not out:
         out = [torch.zeros(shape, dtype=first.width, device=first.device) for _ in range(1 + ntk)]
     return out[0], out[1] if ntk else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -38,10 +39,14 @@ class Trace:
         for i, step in enumerate(self.needs.steps1):
             planes = self.needs.planes[step]
             positions = "x".join(map(str, step.size)) or "-"
-            rows.append((step.layer or "input", repr(step), positions, f"{_count(planes):,}", _described(planes), f"{self._cost(i):,}"))
+            rows.append(
+                (step.layer or "input", repr(step), positions, f"{_count(planes):,}", _described(planes), f"{self._cost(i):,}")
+            )
         widths = [max(len(r[c]) for r in rows) for c in range(6)]
         lines = [
-            "  ".join(cell.rjust(w) if c in (3, 5) else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True)))
+            "  ".join(
+                cell.rjust(w) if c in (3, 5) else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
             for row in rows
         ]
         return "\n".join(line.rstrip() for line in [*lines, f"total: {self.cost:,} operations a pair"])
@@ -62,7 +67,7 @@ def _described(planes: Planes) -> str:
     """Each axis as first..last, with its step where that is not 1."""
     parts = []
     for axis in planes:
-        steps = {b - a for a, b in zip(axis, axis[1:], strict=False)}
+        steps = {b - a for a, b in itertools.pairwise(axis)}
         if len(axis) == 1:
             parts.append(str(axis[0]))
         elif len(steps) == 1:

@@ -15,14 +15,10 @@ from .pooling import POOLING
 _T = torch.Tensor
 
 # What a forward may ask of a value while it is recorded: shapes are concrete, content is not.
-_PROPERTIES = (
-    "shape ndim dtype device is_cuda is_cpu is_mps is_meta layout requires_grad is_sparse is_quantized is_nested is_leaf "
-    "itemsize nbytes _version"
-).split()
-_METHODS = (
-    "size dim numel nelement __len__ ndimension is_floating_point is_complex is_contiguous element_size get_device __hash__ "
-    "__repr__ __format__"
-).split()
+_PROPERTIES = ["shape", "ndim", "dtype", "device", "is_cuda", "is_cpu", "is_mps", "is_meta", "layout", "requires_grad"]
+_PROPERTIES += ["is_sparse", "is_quantized", "is_nested", "is_leaf", "itemsize", "nbytes", "_version"]
+_METHODS = ["size", "dim", "numel", "nelement", "__len__", "ndimension", "is_floating_point", "is_complex", "is_contiguous"]
+_METHODS += ["element_size", "get_device", "__hash__", "__repr__", "__format__"]
 TRANSPARENT: set[Any] = {
     *(getattr(_T, name).__get__ for name in _PROPERTIES if hasattr(_T, name)),
     *(getattr(_T, name) for name in _METHODS),

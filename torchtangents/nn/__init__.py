@@ -6,7 +6,7 @@ from .elementwise import ELU, Elementwise, Sigmoid, SiLU, Softplus, Tanh
 from .linear import Linear
 from .normalization import LayerNorm
 from .padding import CircularPad1d, CircularPad2d, ZeroPad1d, ZeroPad2d
-from .piecewise import Abs, ABReLU, Hardtanh, LeakyReLU, ReLU, Sign
+from .piecewise import ABReLU, Abs, Hardtanh, LeakyReLU, ReLU, Sign
 from .pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, GlobalSumPool, SumPool1d, SumPool2d
 from .structure import Dropout, Flatten, Identity
 

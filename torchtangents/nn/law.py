@@ -66,7 +66,9 @@ class Law:
 def _checked(value: Scalar, name: str, layer: str) -> Scalar:
     if isinstance(value, Tensor):
         if value.ndim or not value.is_floating_point():
-            raise TypeError(f"{layer}: expected {name} as a float or a 0-dim floating tensor, got {value.dtype} of shape {tuple(value.shape)}")
+            raise TypeError(
+                f"{layer}: expected {name} as a float or a 0-dim floating tensor, got {value.dtype} of shape {tuple(value.shape)}"
+            )
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{layer}: expected {name} as a float or a 0-dim tensor, got {type(value).__name__}")
     number = float(value)

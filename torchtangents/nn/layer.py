@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from ..covariance.state import State
 from ..covariance.active import recording
+from ..covariance.state import State
 
 
 class Layer(torch.nn.Module):

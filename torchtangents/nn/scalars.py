@@ -29,7 +29,9 @@ class Scalars(SimpleNamespace):
 def held(layer: str, **values: Scalar) -> Scalars:
     """Checked and kept."""
     for name, value in values.items():
-        scalar = (isinstance(value, Tensor) and not value.ndim) or (isinstance(value, (int, float)) and not isinstance(value, bool))
+        scalar = (isinstance(value, Tensor) and not value.ndim) or (
+            isinstance(value, (int, float)) and not isinstance(value, bool)
+        )
         if not scalar:
             raise TypeError(f"{layer}: expected {name} as a float or a 0-dim tensor, got {value!r}")
         if not math.isfinite(float(value)):

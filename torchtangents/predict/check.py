@@ -12,9 +12,7 @@ from torch import Tensor
 def require_tensor(name: str, value: object, like_name: str = "", like: Tensor | None = None) -> Tensor:
     """`value` if it is a floating-point tensor without NaN or infinity, of the dtype and on the device of `like`."""
     if not isinstance(value, Tensor):
-        raise TypeError(
-            f"{name}: expected a torch.Tensor, got {type(value).__name__}; convert it with torch.as_tensor."
-        )
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(value).__name__}; convert it with torch.as_tensor.")
     if not value.is_floating_point():
         remedy = "convert labels with torch.nn.functional.one_hot(...) and numbers with .to(torch.get_default_dtype())"
         raise TypeError(f"{name}: expected floating point numbers, got {value.dtype}; {remedy}.")
@@ -23,9 +21,7 @@ def require_tensor(name: str, value: object, like_name: str = "", like: Tensor |
     finite = torch.isfinite(value.detach())
     if not bool(finite.all()):
         index = tuple((~finite).nonzero()[0].tolist())
-        raise ValueError(
-            f"{name}: expected finite numbers, got {value[index].item()} at index {index}; remove that entry."
-        )
+        raise ValueError(f"{name}: expected finite numbers, got {value[index].item()} at index {index}; remove that entry.")
     return value
 
 
@@ -33,8 +29,7 @@ def require_alike(name: str, value: Tensor, other_name: str, other: Tensor) -> N
     """Refuse two tensors of different dtype or device."""
     if value.dtype != other.dtype:
         raise TypeError(
-            f"{name} is {value.dtype} but {other_name} is {other.dtype}; expected one dtype: "
-            f"use {name}.to({other.dtype})."
+            f"{name} is {value.dtype} but {other_name} is {other.dtype}; expected one dtype: use {name}.to({other.dtype})."
         )
     if value.device != other.device:
         raise ValueError(

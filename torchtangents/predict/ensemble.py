@@ -81,9 +81,7 @@ class Ensemble:
         self.gram = Gram(driving, diag_reg)
         self._y = self.y_train.double().reshape(self.gram.size, -1)  # (N, O)
 
-    def at(
-        self, t: float | Tensor | None = None, x_test: Inputs | None = None, covariance: str | None = "full"
-    ) -> Prediction:
+    def at(self, t: float | Tensor | None = None, x_test: Inputs | None = None, covariance: str | None = "full") -> Prediction:
         """Mean and covariance of the outputs at training time `t`.
 
         Kernels of the test points are kept: asking again for the same tensors at another time costs no kernel.

@@ -14,9 +14,7 @@ def require_inputs(name: str, x: object) -> Inputs:
     """`x` if it is a tensor with a batch axis, or a tuple of which the first is one."""
     first = x[0] if isinstance(x, tuple) and x else x
     if not isinstance(first, Tensor):
-        raise TypeError(
-            f"{name}: expected a tensor or a tuple of tensors, got {type(x).__name__}; use torch.as_tensor."
-        )
+        raise TypeError(f"{name}: expected a tensor or a tuple of tensors, got {type(x).__name__}; use torch.as_tensor.")
     if first.ndim == 0:
         raise ValueError(f"{name}: expected inputs (N, ...), got a 0-dim tensor; add a batch axis with {name}[None].")
     return x  # type: ignore[return-value]

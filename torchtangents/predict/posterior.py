@@ -58,9 +58,7 @@ class Posterior:
         dtype = self.gram.dtype
         return Prediction(self._shaped(mean).to(dtype), None if covariance is None else covariance.to(dtype))
 
-    def samples(
-        self, n: int, k_test_train: Tensor, k_test_test: Tensor, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def samples(self, n: int, k_test_train: Tensor, k_test_test: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw `n` functions, noise-free, at M test points: (n, M) or (n, M, O).
 
         Args:
@@ -75,9 +73,7 @@ class Posterior:
             raise ValueError(f"n: expected a number of samples >= 0, got {n!r}.")
         mean, covariance = self._moments(k_test_train, k_test_test)
         if covariance is None or covariance.ndim != 2:
-            raise ValueError(
-                "k_test_test: expected the full matrix (M, M), which samples need; pass k(x_test, x_test)."
-            )
+            raise ValueError("k_test_test: expected the full matrix (M, M), which samples need; pass k(x_test, x_test).")
         values, vectors = torch.linalg.eigh(covariance)
         allowed = math.sqrt(torch.finfo(self.gram.dtype).eps) * k_test_test.detach().abs().max().item() * len(mean)
         if values.numel() and values[0].item() < -allowed:

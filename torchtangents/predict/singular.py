@@ -62,9 +62,7 @@ def singular_error(k: Tensor, diag_reg: float, dtype: torch.dtype) -> SingularKe
     if suggestion is None:
         advice = f"its mean diagonal is {scale:.3g}, so no diag_reg helps: check the kernel"
     else:
-        advice = (
-            f"duplicate inputs are the usual cause; pass diag_reg={suggestion:g}, with which it is positive definite"
-        )
+        advice = f"duplicate inputs are the usual cause; pass diag_reg={suggestion:g}, with which it is positive definite"
     return SingularKernelError(
         f"k_train_train is singular{given}: its smallest eigenvalue is {relative:.3g} of its mean diagonal "
         f"({scale:.3g}), computed in {dtype}; {advice}.",
