@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -84,7 +86,12 @@ class Mixture(Node):
         return Block(blocks[0].grid, q, d, ntk)  # type: ignore[arg-type]
 
 
-def _weighted(weights, parts: list[Tensor | None]) -> Tensor | None:
-    """sum_k w_k part_k."""
-    terms = [part if isinstance(w, float) and w == 1 else w * part for w, part in zip(weights, parts, strict=True)]
-    return sum(terms[1:], start=terms[0])
+def _weighted(weights: Iterable[Scalar], parts: list[Tensor | None]) -> Tensor | None:
+    """sum_k w_k part_k; None where the parts are not carried."""
+    total: Tensor | None = None
+    for w, part in zip(weights, parts, strict=True):
+        if part is None:
+            return None
+        term = part if isinstance(w, float) and w == 1 else w * part
+        total = term if total is None else total + term
+    return total

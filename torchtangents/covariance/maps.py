@@ -92,7 +92,7 @@ class Linear(Node):
         q, inside, _ = grid.partner(self.axis)
         width = max(self.rows.coef.shape[1], twin.rows.coef.shape[1])
         first, second = (np.pad(rows.coef, ((0, 0), (0, width - rows.coef.shape[1]))) for rows in (self.rows, twin.rows))
-        alike = inside.numpy() & (first[None] == second[q.numpy()]).all(-1) & (first >= 0).all(-1)[None]
+        alike = inside.numpy() & (first[None] == second[q.numpy()]).all(-1) & (first >= 0).all(-1).reshape(1, -1)
         factor = torch.from_numpy(np.where(alike, self.rows.sums[None], np.inf))
         bound = grid.spread(factor.to(block.nngp), self.axis)
         return torch.where(bound.isinf(), bound, torch.where(bound.isinf(), 0, bound) * total)

@@ -98,9 +98,7 @@ class State:
         """The spatial axes of a value (C, S_1, .., S_n), in order; refuses any other layout."""
         if len(self.layout) != n + 1 or self.layout[0] != (CHANNEL,) or self.shape[0] != channels:
             raise ValueError(
-                placed(
-                    f"expected a value of shape (N, {channels}{', size' * n}) with its channels on axis 1, got {(-1, *self.shape)}"
-                )
+                placed(f"expected shape (N, {channels}{', size' * n}) with channels on axis 1, got {(-1, *self.shape)}")
             )
         return tuple(self.spatial(1 + i) for i in range(n))
 

@@ -38,7 +38,7 @@ class Curve(NamedTuple):
     times: list[int]
 
 
-def network(width: int) -> nn.Module:
+def network(width: int) -> nn.Sequential:
     """Two hidden layers of erf."""
     law = {"w_std": 1.5, "b_std": 0.05}
     return nn.Sequential(
@@ -80,9 +80,9 @@ def differences(view: View, law: View) -> tuple[float, float]:
 
 def compare(quick: bool = False) -> tuple[Curve, View, dict[int, View]]:
     """The infinite ensemble, and the finite ones by width."""
-    data = curve(*((128, 12) if quick else (256, 36)))
+    data = curve(*((128, 12) if quick else (192, 36)))
     rate = 0.15 * tt.predict.max_learning_rate(tt.ntk(network(1), data.x))
-    sizes = {8: 100, 32: 100, 128: 100} if quick else {8: 100, 32: 100, 256: 100}
+    sizes = {4: 200, 16: 200, 64: 100} if quick else {8: 400, 32: 400, 128: 160}
     return data, infinite(data, rate), {width: finite(data, width, members, rate) for width, members in sizes.items()}
 
 
@@ -90,13 +90,12 @@ def run(out: Path, quick: bool = False) -> None:
     """Print how finite ensembles approach the infinite one; write ensemble.png and ensemble.gif."""
     print("Ensembles: finite networks against infinite width, over training")
     data, law, views = compare(quick)
-    print(f"{'width':>7}  {'members':>7}  {'RMS of means':>12}  {'by chance':>9}  {'RMS of stds':>11}  {'by chance':>9}")
-    noise = law.std.square().mean().sqrt().item()  # what so many draws of the law itself would differ by
+    print(f"{'width':>7}  {'members':>7}  {'RMS of means':>12}  {'RMS of stds':>11}  {'by chance':>9}")
+    noise = law.std.square().mean().sqrt().item()
     for width, view in views.items():
         mean, std = differences(view, law)
-        chance = noise / math.sqrt(view.members)
-        columns = f"{mean:>12.4f}  {chance:>9.4f}  {std:>11.4f}  {chance / math.sqrt(2):>9.4f}"
-        print(f"{width:>7}  {view.members:>7}  {columns}")
+        chance = noise / math.sqrt(view.members)  # of the std of members / 2 independent pairs
+        print(f"{width:>7}  {view.members:>7}  {mean:>12.4f}  {std:>11.4f}  {chance:>9.4f}")
     width, view = list(views.items())[-1]
     fig, axes = figure(3, (12.6, 4.0), [1, 1, 1])
     paint_function(axes[0], data, law, view, 0, width)

@@ -52,7 +52,7 @@ def run(out: Path, quick: bool = False) -> None:
     density = torch.exp(-0.5 * (grid / std) ** 2) / (std * math.sqrt(2 * math.pi))
     print(f"{'width':>7}  {'draws':>7}  {'std / infinite':>14}  {'KS distance':>11}")
     for ax, width in zip(axes, WIDTHS, strict=True):
-        draws = (4_000 if width < 100 else 1_000) if quick else (20_000 if width < 100 else 6_000)
+        draws = (4_000 if width < 100 else 1_000) if quick else (20_000 if width < 100 else 4_000)
         values = sample(width, draws, x)
         distance = float(kstest(values.numpy(), "norm", args=(0, std)).statistic)
         print(f"{width:>7}  {draws:>7}  {values.std().item() / std:>14.3f}  {distance:>11.4f}")
