@@ -1,15 +1,78 @@
 """The command line."""
 
-import pytest
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
 
-from torchtangents import cli
+import pytest
+import torch
+
+from torchtangents import cli, native, show_config
+
+
+@pytest.fixture
+def demo(monkeypatch):
+    """Stands in for the demo; calling it gives the arguments that arrived."""
+    module, calls = ModuleType("torchtangents.demo"), []
+    module.__dict__["run"] = lambda **options: calls.append(options)
+    monkeypatch.setitem(sys.modules, "torchtangents.demo", module)
+    return calls
 
 
 def test_info_prints_versions_and_backends(capsys):
     assert cli.main(["info"]) == 0
     printed = capsys.readouterr().out
-    for word in ("torchtangents", "torch", "gpytorch", "reference", "cpu native", "threads"):
+    for word in ("torchtangents", torch.__version__, platform.python_version(), "gpytorch", "reference", "cuda", "threads"):
         assert word in printed
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_info_says_whether_the_extension_is_active(monkeypatch, built):
+    monkeypatch.setattr(native, "_native", object() if built else None)
+    monkeypatch.setattr(native, "_missing", "not built: no C++ compiler")
+    (line,) = [line for line in show_config().splitlines() if "cpu native" in line]
+    assert ("active" in line) == built
+    assert ("no C++ compiler" in line) != built
+
+
+def test_a_prompt_shows_the_configuration_without_quotes():
+    assert repr(show_config()) == str(show_config())
+
+
+def test_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "torchtangents", "info"], capture_output=True, text=True, check=True)
+    assert "reference" in done.stdout
+
+
+def test_demo_passes_its_options_on(demo):
+    assert cli.main(["demo", "--out", "somewhere", "--only", "digits", "--quick"]) == 0
+    assert demo == [{"out": Path("somewhere"), "only": "digits", "quick": True}]
+
+
+def test_demo_runs_everything_by_default(demo):
+    assert cli.main(["demo"]) == 0
+    assert demo == [{"out": Path("torchtangents-demo"), "only": None, "quick": False}]
+
+
+@pytest.mark.parametrize("missing", ["matplotlib.pyplot", "sklearn", "PIL"])
+def test_demo_without_its_packages_says_what_to_install(demo, monkeypatch, capsys, missing):
+    def run(**_):
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr(sys.modules["torchtangents.demo"], "run", run)
+    assert cli.main(["demo"]) == 1
+    assert f'{missing}: pip install -c constraints.txt ".[demo]"' in capsys.readouterr().err
+
+
+def test_demo_does_not_hide_other_errors(demo, monkeypatch):
+    def run(**_):
+        raise ModuleNotFoundError("No module named 'torchtangents.gone'", name="torchtangents.gone")
+
+    monkeypatch.setattr(sys.modules["torchtangents.demo"], "run", run)
+    with pytest.raises(ModuleNotFoundError, match="gone"):
+        cli.main(["demo"])
 
 
 def test_no_command_is_an_error(capsys):

@@ -81,11 +81,8 @@ class Grid:
 
     def mask(self, values: Tensor) -> Tensor:
         """Set what lies outside to exactly 0; values (*batch, P.., S..)."""
-        for axis in range(self.n):
-            _, inside, whole = self.partner(axis)
-            if not whole:
-                values = values * self.spread(inside, axis).to(values)
-        return values
+        inside = _inside(self, values.dtype, values.device)
+        return values if inside is None else values * inside
 
     def left(self, v: Tensor) -> Tensor:
         """v at the first position: (*batch, *S1) -> (*batch, 1.., *S1), which broadcasts."""
@@ -131,3 +128,15 @@ class Grid:
             q = [x + d for x, d in zip(p, shift, strict=True)]
             out[(..., *p, *q)] = values[(..., *places, *p)]
         return out
+
+
+@functools.lru_cache(maxsize=1024)
+def _inside(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tensor | None:
+    """1 where p + d exists and 0 elsewhere, (P.., S..); None where all do."""
+    inside: Tensor | None = None
+    for axis in range(grid.n):
+        _, exists, whole = grid.partner(axis)
+        if not whole:
+            factor = grid.spread(exists, axis).to(device, dtype)
+            inside = factor if inside is None else inside * factor
+    return inside

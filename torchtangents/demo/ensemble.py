@@ -82,7 +82,7 @@ def compare(quick: bool = False) -> tuple[Curve, View, dict[int, View]]:
     """The infinite ensemble, and the finite ones by width."""
     data = curve(*((128, 12) if quick else (192, 36)))
     rate = 0.15 * tt.predict.max_learning_rate(tt.ntk(network(1), data.x))
-    sizes = {4: 200, 16: 200, 64: 100} if quick else {8: 400, 32: 400, 128: 160}
+    sizes = {4: 200, 16: 200, 64: 100} if quick else {8: 400, 32: 400, 128: 400}
     return data, infinite(data, rate), {width: finite(data, width, members, rate) for width, members in sizes.items()}
 
 
