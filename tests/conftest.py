@@ -1,9 +1,21 @@
-"""Settings of every test: one seed, and slow draws only when asked for."""
+"""Settings of every test: one seed, long draws only when asked for, and a line that says what is tested."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
+
+import torchtangents
+from torchtangents import native
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+
+
+def pytest_report_header():
+    code = "with the compiled extension" if native.available() else native.why_not()
+    return f"torchtangents: {Path(torchtangents.__file__).parent}, {code}"
 
 
 def pytest_collection_modifyitems(items):

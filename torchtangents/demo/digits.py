@@ -143,7 +143,7 @@ def table(quick: bool = False) -> list[Row]:
     bar = tqdm(networks().items(), desc="digits", unit="network", leave=False)
     for name, (net, pooled) in bar:
         bar.set_postfix_str(name)
-        n, m = ((40, 40) if pooled else (200, 200)) if quick else ((200, 200) if pooled else (1000, 797))
+        n, m = ((40, 40) if pooled else (200, 200)) if quick else ((300, 300) if pooled else (1000, 797))
         x, labels, x_test, labels_test = data(n, m)
         y, y_test = (nn.functional.one_hot(each, 10).float() - 0.1 for each in (labels, labels_test))
         k = block(net, x, x_test)
