@@ -8,7 +8,7 @@ from pathlib import Path
 
 LIMIT = 400
 BANNED = {"utils", "misc", "common", "helpers"}
-PRIVATE = re.compile(r"/(?:work|root|home)/\w|pypi\.org|pythonhosted|files\.python")
+PRIVATE = re.compile(r"/(?:work|root|home)/\w|pypi\.org|pythonhosted|npmjs\.|debian\.org")
 
 files = [Path(f) for f in subprocess.check_output(["git", "ls-files"], text=True).split()]
 code = [f for f in files if f.suffix in (".py", ".cpp", ".hpp") and f.exists()]

@@ -109,6 +109,7 @@ DEEP = {
     f"fc-{name}": (lambda act: lambda: Sequential(n.Linear(4, 32, w_std=1.2), act(), n.Linear(32, 32), act(), head(32)))(act)
     for name, act in ACTIVATIONS.items()
 }
+BY_QUADRATURE = {f"fc-{name}" for name in ("gelu-tanh", "tanh", "sigmoid", "silu", "elu", "softplus", "hardtanh")}
 IMAGES = {**AWKWARD, **STRUCTURE}
 NETS = {**IMAGES, **DEEP}
 

@@ -18,6 +18,9 @@ def pytest_report_header():
     return f"torchtangents: {Path(torchtangents.__file__).parent}, {code}"
 
 
+torch.set_num_threads(1)  # small tensors: threads cost more than they give, and runs side by side do not fight
+
+
 def pytest_collection_modifyitems(items):
     if not os.environ.get("TORCHTANGENTS_LONG"):
         skip = pytest.mark.skip(reason="long draw: set TORCHTANGENTS_LONG=1, or run .ci/long")

@@ -83,9 +83,9 @@ def test_bad_arguments_are_refused(code):
         native.squared_differences(x, x, i, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="one device, got cpu, meta"):
         native.squared_differences(x, x.to("meta"), i, i)
-    with pytest.raises(TypeError, match="torch.float32 and torch.float64"):
+    with pytest.raises(TypeError, match=r"torch\.float32 and torch\.float64"):
         native.squared_differences(x, x.double(), i, i)
-    with pytest.raises(TypeError, match="float64, got torch.float16"):
+    with pytest.raises(TypeError, match=r"float64, got torch\.float16"):
         native.squared_differences(x.half(), x.half(), i, i)
     with pytest.raises(TypeError, match="int64"):
         native.squared_differences(x, x, i.int(), i.int())

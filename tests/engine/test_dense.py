@@ -7,9 +7,8 @@ import torchtangents as tt
 from torchtangents.engine.dense import dense_kernels
 from torchtangents.graph.program import record
 
-from ..cases import AWKWARD, NETS, inputs
+from ..cases import AWKWARD, BY_QUADRATURE, NETS, inputs
 
-QUADRATURE = {"fc-gelu-tanh", "fc-tanh", "fc-sigmoid", "fc-silu", "fc-elu", "fc-softplus", "fc-hardtanh"}  # 1e-8 promised
 POOLED = [name for name in AWKWARD if type(AWKWARD[name]()[-2]) is tt.nn.GlobalAvgPool]
 
 
@@ -27,7 +26,7 @@ def test_planes_match_dense(name):
     net, x = NETS[name](), inputs(name)
     program = record(net, (x,))
     for mine, oracle in zip(tt.kernels(net, x), dense_kernels(program, program), strict=True):
-        assert_equal_to_scale(mine, oracle, 1e-10 if name in QUADRATURE else 1e-14)
+        assert_equal_to_scale(mine, oracle, 1e-10 if name in BY_QUADRATURE else 1e-14)
 
 
 @pytest.mark.parametrize("name", POOLED)

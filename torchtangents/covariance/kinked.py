@@ -40,6 +40,8 @@ class ABReLU(Dual):
         return (a * a + b * b) / 2, (a - b) * (a - b) / (2 * math.pi)
 
     def function(self, x: Tensor) -> Tensor:
+        if not self.breakpoints:
+            return self.a * x
         return as_column(self.a, x) * x.clamp_max(0) + as_column(self.b, x) * x.clamp_min(0)
 
     def nngp(self, pair: Pair) -> Tensor:
