@@ -9,16 +9,12 @@ import torch
 import torchtangents
 from torchtangents import native
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)
+torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings, ten times so on busy cores
 
 
 def pytest_report_header():
     code = "with the compiled extension" if native.available() else native.why_not()
     return f"torchtangents: {Path(torchtangents.__file__).parent}, {code}"
-
-
-torch.set_num_threads(1)  # small tensors: threads cost more than they give, and runs side by side do not fight
 
 
 def pytest_collection_modifyitems(items):

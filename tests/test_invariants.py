@@ -47,8 +47,9 @@ def test_x2_none_is_x2_equal_to_x1(name):
 @pytest.mark.parametrize("name", NETS)
 def test_the_diagonal_alone(name):
     net, x = NETS[name](), inputs(name, 3)
-    k, own = tt.kernels(net, x), tt.kernels(net, x, diagonal=True)
+    k, own = tt.kernels(net, x), tt.kernels(net, x, diagonal=True, tile=2)
     for whole, diagonal in zip(k, own, strict=True):
+        assert diagonal.shape[0] == 3
         expected = torch.stack([whole[i, i] for i in range(3)])
         torch.testing.assert_close(diagonal, expected, **close(name))
 
@@ -101,4 +102,5 @@ def test_random_architectures_match_dense(net):
     assert net(x.float()).shape[0] == 2
     program = record(net, (x,))
     for mine, oracle in zip(tt.kernels(net, x), dense_kernels(program, program), strict=True):
-        assert float((mine - oracle).abs().max() / oracle.abs().max()) < 1e-13
+        error = float((mine - oracle).abs().max() / oracle.abs().max())
+        assert error < 1e-9  # the oracle carries no distances, so it loses nearly equal positions before a kink

@@ -168,12 +168,12 @@ def execute(
     """The kernels of recorded programs, in the precision of the data."""
     if diagonal:
         wanted = zero_planes(len(first.root.size)) if not first.layout else output_planes(first, first)
-        _, block = self_pass(first, wanted, ntk)
+        _, block = self_pass(first, wanted, ntk, tile)
         assert block is not None
         parts = tuple(None if p is None else block.grid.dense(p) for p in (block.nngp, block.ntk if ntk else None))
     else:
-        kept1, _ = self_pass(first)
-        kept2 = kept1 if second is first else self_pass(second)[0]
+        kept1, _ = self_pass(first, tile=tile)
+        kept2 = kept1 if second is first else self_pass(second, tile=tile)[0]
         parts = all_pairs(first, second, kept1, kept2, output_planes(first, second), ntk, tile, progress)
     results = tuple(None if p is None else _arranged(p, first, second, 1 if diagonal else 2) for p in parts)
     for part in results:

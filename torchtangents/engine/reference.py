@@ -99,19 +99,20 @@ class Execution:
             context = self._context(step, asked[step])
             if keep:
                 self._keep(step, context, blocks)
-                context.memory1 = context.memory2 = self.kept1.of(step, self.batch1)
+                context.memory1 = context.memory2 = self.kept1.memory.get(step, {})
             local[step] = step.run(context, *blocks)
         return local[run.target]
 
     def _context(self, step: Node, wanted: Planes) -> Context:
+        everything = slice(None)  # a self pass keeps the numbers of its own inputs only
         return Context(
             self.twin[step],
             wanted,
             self.own,
             self.needs.distance[step],
             self.ntk,
-            self.kept1.of(step, self.batch1),
-            self.kept2.of(self.twin[step], self.batch2),
+            self.kept1.of(step, everything if self.own else self.batch1),
+            self.kept2.of(self.twin[step], everything if self.own else self.batch2),
             self.batch1,
             self.batch2,
             self.shared,
