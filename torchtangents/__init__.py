@@ -1,7 +1,7 @@
 """Neural networks of infinite width in PyTorch: NNGP and NTK kernels of your own modules."""
 
 from . import nn, predict
-from .config import show_config
+from .config import installed, show_config
 from .covariance.refusal import UnsupportedError
 from .covariance.state import State
 from .kernels import Kernels, kernels, nngp, ntk
@@ -9,6 +9,7 @@ from .nn.layer import Layer
 from .start import propagate
 from .trace import trace
 
+__version__ = installed("torchtangents", "0.1.0.dev0")
 __all__ = [
     "Kernels",
     "Layer",
@@ -20,6 +21,7 @@ __all__ = [
     "ntk",
     "predict",
     "propagate",
+    "__version__",
     "show_config",
     "trace",
 ]

@@ -69,8 +69,9 @@ def finite(data: Curve, width: int, members: int, learning_rate: float) -> View:
     torch.manual_seed(width)
     label = f"training {members} networks of width {width}"
     f, f_test = train(network(width), members, data.x, data.y, learning_rate, data.times, data.x_test, label)
-    losses = [0.5 * (out - y).square().mean(-1) for out, y in ((f, data.y), (f_test, data.y_test))]
-    return View(f_test.mean(1), f_test.std(1), *((each.mean(1), each.std(1)) for each in losses), members)
+    seen, unseen = (0.5 * (out - y).square().mean(-1) for out, y in ((f, data.y), (f_test, data.y_test)))
+    loss, test_loss = (seen.mean(1), seen.std(1)), (unseen.mean(1), unseen.std(1))
+    return View(f_test.mean(1), f_test.std(1), loss, test_loss, members)
 
 
 def differences(view: View, law: View) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from ..covariance import smooth
 from ..covariance.dual import Dual
 from ..covariance.named import by_quadrature
 from ..covariance.state import State
-from .law import Scalar
+from .law import Scalar, plain
 from .layer import Layer
 from .scalars import held
 
@@ -159,8 +159,8 @@ class RBF(_Analytic):
     def __init__(self, gamma: Scalar = 1.0):
         super().__init__()
         self.scalars = held("RBF", gamma=gamma)
-        if float(gamma) < 0:
-            raise ValueError(f"RBF: expected gamma >= 0, got {float(gamma)}")
+        if plain(gamma) < 0:
+            raise ValueError(f"RBF: expected gamma >= 0, got {plain(gamma)}")
 
     @property
     def dual(self) -> Dual:

@@ -32,9 +32,9 @@ class Law:
     def draw(self, weight: Tensor, bias: Tensor | None, fan_in: int) -> None:
         """Fill the weights (and biases) from the law."""
         ntk = self.parameterization == "ntk"
-        torch.nn.init.normal_(weight, 0.0, 1.0 if ntk else float(self.w_std) / math.sqrt(max(fan_in, 1)))
+        torch.nn.init.normal_(weight, 0.0, 1.0 if ntk else plain(self.w_std) / math.sqrt(max(fan_in, 1)))
         if bias is not None:
-            torch.nn.init.normal_(bias, 0.0, 1.0 if ntk else float(self.b_std))
+            torch.nn.init.normal_(bias, 0.0, 1.0 if ntk else plain(self.b_std))
 
     def effective(self, weight: Tensor, bias: Tensor | None, fan_in: int) -> tuple[Tensor, Tensor | None]:
         """The weights and biases that the layer multiplies with and adds."""
@@ -53,7 +53,7 @@ class Law:
 
     def describe(self) -> str:
         """For a layer's `extra_repr`."""
-        w_std, b_std = (float(s) for s in (self.w_std, self.b_std))
+        w_std, b_std = (plain(s) for s in (self.w_std, self.b_std))
         return f"w_std={w_std:g}, b_std={b_std:g}, parameterization={self.parameterization!r}"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -61,6 +61,11 @@ class Law:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+
+
+def plain(value: Scalar) -> float:
+    """The number, without its gradient."""
+    return float(value.detach()) if isinstance(value, Tensor) else float(value)
 
 
 def _checked(value: Scalar, name: str, layer: str) -> Scalar:
@@ -71,7 +76,7 @@ def _checked(value: Scalar, name: str, layer: str) -> Scalar:
             )
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{layer}: expected {name} as a float or a 0-dim tensor, got {type(value).__name__}")
-    number = float(value)
+    number = plain(value)
     if not math.isfinite(number) or number < 0:
         raise ValueError(f"{layer}: expected a finite {name} >= 0, got {number}")
     return value if isinstance(value, Tensor) else number

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from torch import Tensor
 
-from .law import Scalar
+from .law import Scalar, plain
 
 
 class Scalars(SimpleNamespace):
@@ -23,7 +23,7 @@ class Scalars(SimpleNamespace):
         return Scalars, (), self.__getstate__()
 
     def __str__(self) -> str:
-        return ", ".join(f"{k}={float(v):g}" for k, v in vars(self).items())
+        return ", ".join(f"{k}={plain(v):g}" for k, v in vars(self).items())
 
 
 def held(layer: str, **values: Scalar) -> Scalars:
@@ -34,6 +34,6 @@ def held(layer: str, **values: Scalar) -> Scalars:
         )
         if not scalar:
             raise TypeError(f"{layer}: expected {name} as a float or a 0-dim tensor, got {value!r}")
-        if not math.isfinite(float(value)):
-            raise ValueError(f"{layer}: expected a finite {name}, got {float(value)}")
+        if not math.isfinite(plain(value)):
+            raise ValueError(f"{layer}: expected a finite {name}, got {plain(value)}")
     return Scalars(**{k: v if isinstance(v, Tensor) else float(v) for k, v in values.items()})
