@@ -136,7 +136,7 @@ class Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
-        if func in TRANSPARENT:
+        if self.leaves or func in TRANSPARENT:  # inside a rule, hyperparameters are ordinary tensors
             return func(*args, **kwargs)
         flat = [*args, *kwargs.values()]
         flat += [x for a in flat if isinstance(a, (list, tuple)) for x in a]
