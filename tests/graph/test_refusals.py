@@ -54,6 +54,19 @@ class Overridden(n.Linear):
         return 2 * super().forward(input)
 
 
+class Mine(tt.Layer):
+    def forward(self, x):
+        return 2 * x
+
+    def propagate(self, k):
+        return k * 2.0
+
+
+class MineChanged(Mine):
+    def forward(self, x):
+        return 3 * x
+
+
 class PostActivation(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -93,6 +106,7 @@ REFUSED = {
     "bare-parameter": (Token, image, "Token.*'position'"),
     "shared-weights": (Twice, lambda: torch.randn(2, 4), r"a \(Linear\).*weight.*already used"),
     "overridden-forward": (lambda: Sequential(Overridden(4, 2)), lambda: torch.randn(2, 4), r"0 \(Overridden\).*overrides forward"),
+    "overridden-own": (lambda: Sequential(n.Linear(4, 2), MineChanged()), lambda: torch.randn(2, 4), r"1 \(MineChanged\).*overrides forward"),
     "hook": (lambda: Sequential(hooked()), lambda: torch.randn(2, 4), r"0 \(Linear\).*hooks"),
     "parametrization": (
         lambda: Sequential(torch.nn.utils.parametrizations.weight_norm(n.Linear(4, 4))), lambda: torch.randn(2, 4), "parametrizations"),

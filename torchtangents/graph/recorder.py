@@ -18,6 +18,8 @@ from ..nn.layer import Layer
 from .functions import HANDLERS, TRANSPARENT
 from .symbol import Symbol
 
+_LAYERS = f"{__package__.partition('.')[0]}.nn."
+
 
 class Recorder(TorchFunctionMode):
     """One recording of one model."""
@@ -87,7 +89,8 @@ class Recorder(TorchFunctionMode):
         order = type(layer).__mro__
         forward = next(i for i, c in enumerate(order) if "forward" in vars(c))
         rule = next(i for i, c in enumerate(order) if "propagate" in vars(c))
-        if "forward" in vars(layer) or (forward < rule and order[forward].__module__ != order[rule].__module__):
+        ours = order[forward].__module__.startswith(_LAYERS)  # families share a rule and differ in torch's forward
+        if "forward" in vars(layer) or (forward < rule and not ours):
             refuse(
                 f"{type(layer).__name__} overrides forward but inherits the rule of {order[rule].__name__}; "
                 "expected propagate to be overridden with it"
