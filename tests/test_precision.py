@@ -126,17 +126,15 @@ def test_smooth_activations_at_depth_20(name):
     assert worst(Sequential(*layers), vectors()) < FLOAT32
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", [c for c in IMAGES if c != "positions"])
 def test_every_image_case(name):
-    assert worst(IMAGES[name](), inputs(name, dtype=torch.float32)) < FLOAT32_POOLED if name != "positions" else True
+    assert worst(IMAGES[name](), inputs(name, dtype=torch.float32)) < FLOAT32_POOLED
 
 
 @pytest.mark.parametrize("name", [c for c in NETS if c != "positions"])
 def test_finite_values_and_gradients_at_zero_equal_parallel_and_opposite_inputs(name):
     x = inputs(name, 2)
     x = torch.cat([x, x[:1], 2 * x[:1], -x[:1], torch.zeros_like(x[:1])]).requires_grad_()
-    if name in DEEP and "sign" in name:
-        x = x.detach()[:2].requires_grad_()
     nngp, ntk = tt.kernels(NETS[name](), x)
     assert torch.isfinite(nngp).all()
     assert torch.isfinite(ntk).all()

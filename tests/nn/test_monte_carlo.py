@@ -40,7 +40,7 @@ NETS = {
     "pool-standard": lambda: Sequential(conv(**STANDARD), n.ReLU(), n.GlobalAvgPool(), head(8, parameterization="standard")),
     "stride-dilation": lambda: Sequential(conv(stride=2, dilation=(2, 1)), n.LeakyReLU(0.3), n.GlobalSumPool(), head(8)),
     "circular": lambda: Sequential(conv(padding_mode="circular", stride=(1, 2)), n.Erf(), n.GlobalAvgPool(), head(8)),
-    "same": lambda: Sequential(conv(kernel_size=(2, 4), padding="same") if False else n.Conv2d(2, 8, (2, 4), padding="same"), n.Abs(), Flatten(), head(160)),
+    "same": lambda: Sequential(n.Conv2d(2, 8, (2, 4), padding="same"), n.Abs(), Flatten(), head(160)),
     "avg-pool": lambda: Sequential(conv(), n.ReLU(), n.AvgPool2d(2, 1, padding=1, count_include_pad=False), Flatten(), head(240)),
     "sum-pool": lambda: Sequential(conv(), n.SumPool2d(2, 1), n.GELU(), n.GlobalAvgPool(), head(8)),
     "pads": lambda: Sequential(conv(), n.Tanh(), n.ZeroPad2d((1, 0, 0, 2)), n.CircularPad2d(1), n.AvgPool2d(3), Flatten(), head(32)),
