@@ -62,6 +62,15 @@ def test_dropout_shares_masks_on_the_diagonal_only():
     assert (shared.diagonal() > apart.diagonal()).all()
 
 
+@pytest.mark.parametrize("name", ["stride-2", "fc-erf", "fc-tanh", "fc-elu", "layernorm-all"])
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_without_gradients(name, mode):
+    expected = tt.kernels(NETS[name](), inputs(name))
+    with mode():
+        mine = tt.kernels(NETS[name](), inputs(name))
+    torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-14)
+
+
 def test_tuples_of_sizes_and_dtypes():
     x = inputs("stride-2", 2, torch.float32)
     k = tt.kernels(NETS["stride-2"](), x)

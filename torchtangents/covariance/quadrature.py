@@ -33,8 +33,8 @@ def derivative(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tenso
     """f' by automatic differentiation, elementwise."""
 
     def slope(x: Tensor) -> Tensor:
-        with torch.enable_grad():
-            inner = x if x.requires_grad else x.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            inner = x if x.requires_grad else x.detach().clone().requires_grad_()
             value = function(inner)
             if not value.requires_grad:
                 return torch.zeros_like(x)

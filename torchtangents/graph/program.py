@@ -67,10 +67,10 @@ def record(model: torch.nn.Module, args: tuple[Any, ...]) -> Program:
     recorder = Recorder(model)
     first = next(a for a in args if isinstance(a, Tensor))
     recorder.batch = first.shape[0]
-    versions = [a._version if isinstance(a, Tensor) and not isinstance(a, Symbol) else 0 for a in args]
+    versions = [_version(a) for a in args]
     output = recorder.run(args)
     for a, version in zip(args, versions, strict=True):
-        if isinstance(a, Tensor) and not isinstance(a, Symbol) and a._version != version:
+        if _version(a) != version:
             raise ValueError(
                 f"{type(model).__name__}: forward changed its input in place (an in-place activation before the first "
                 "layer with weights). Expected inplace=False there"
@@ -83,3 +83,9 @@ def record(model: torch.nn.Module, args: tuple[Any, ...]) -> Program:
             f"got {type(output).__name__}"
         )
     return Program(output.current(), recorder.batch, first.dtype, first.device)
+
+
+def _version(argument: Any) -> int:
+    """Counts in-place changes of a tensor, where torch counts them."""
+    counted = isinstance(argument, Tensor) and not isinstance(argument, Symbol) and not argument.is_inference()
+    return argument._version if counted else 0
