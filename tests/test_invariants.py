@@ -71,6 +71,48 @@ def test_without_gradients(name, mode):
     torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_empty_and_non_contiguous_inputs(name):
+    net, x = NETS[name](), inputs(name, 4)
+    empty = x[:0]
+    assert tt.ntk(net, x, empty).shape[:2] == (4, 0)
+    assert tt.ntk(net, empty).shape[:2] == (0, 0)
+    assert tt.ntk(net, empty, diagonal=True).shape[0] == 0
+    strided = torch.stack([x, x], -1)[::2, ..., 0]
+    assert not strided.is_contiguous()
+    torch.testing.assert_close(tt.kernels(net, strided), tt.kernels(net, x[::2].clone()), **close(name))
+
+
+def test_gradients_after_inference_mode():
+    from torchtangents.covariance import grid, panels
+
+    for cached in (grid._partner, grid._inside, panels._legendre):
+        cached.cache_clear()
+    for name in ("overlap-3-2", "fc-elu"):
+        with torch.inference_mode():
+            tt.ntk(NETS[name](), inputs(name))
+        x = inputs(name).requires_grad_()
+        tt.ntk(NETS[name](), x).sum().backward()
+        assert torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("count", [12, 40, 64])
+def test_many_channels(count):
+    """Products of more than 8 channels: the first layer is the mean over them, whatever the number of inputs."""
+    x, y = torch.randn(count, 40), torch.randn(7, 40)
+    y[0] = x[0]
+    layer = tt.nn.Linear(40, 8, b_std=0.0)
+    torch.testing.assert_close(tt.nngp(layer, x, y), x @ y.T / 40, rtol=1e-5, atol=1e-6)
+    net = torch.nn.Sequential(layer, tt.nn.ReLU(), tt.nn.Linear(8, 1))
+    torch.testing.assert_close(tt.ntk(net, x, y).double(), tt.ntk(net, x.double(), y.double()), rtol=1e-5, atol=1e-6)
+    assert tt.ntk(net, x, y)[0, 0] == tt.ntk(net, x)[0, 0]
+
+
+def test_dropping_everything_leaves_the_bias():
+    net = torch.nn.Sequential(tt.nn.Linear(3, 8), tt.nn.Dropout(1.0), tt.nn.Linear(8, 1, b_std=0.5))
+    torch.testing.assert_close(tt.nngp(net, torch.randn(2, 3)), torch.full((2, 2), 0.25))
+
+
 def test_tuples_of_sizes_and_dtypes():
     x = inputs("stride-2", 2, torch.float32)
     k = tt.kernels(NETS["stride-2"](), x)

@@ -40,6 +40,13 @@ def test_a_network_in_two_pieces():
     torch.testing.assert_close(joined, tt.kernels(Sequential(first, second), x), rtol=1e-7, atol=1e-9)
 
 
+def test_tiles_of_given_covariances():
+    x = torch.randn(5, 2, 5, 4, dtype=torch.float64)
+    net = Sequential(n.Conv2d(2, 6, 3), ReLU(), n.GlobalAvgPool(), n.Linear(6, 1))
+    whole = tt.propagate(net, cross(x, x), own(x))
+    torch.testing.assert_close(tt.propagate(net, cross(x, x), own(x), tile=2), whole, rtol=1e-12, atol=1e-14)
+
+
 def test_bad_covariances_are_refused():
     net = Sequential(n.Linear(3, 8), ReLU())
     with pytest.raises(ValueError, match=r"expected k12 of shape \(2, 2\)"):

@@ -22,8 +22,9 @@ class _Side(NamedTuple):
 
 
 def propagate(
-    net: torch.nn.Module, k12: Tensor | Kernels, k11: Tensor, k22: Tensor | None = None, *, channels: int | None = None
-) -> Kernels:
+    net: torch.nn.Module, k12: Tensor | Kernels, k11: Tensor, k22: Tensor | None = None, *, channels: int | None = None,
+    tile: int | None = None, progress: bool | None = None,
+) -> Kernels:  # fmt: skip
     """Both kernels of a network whose input has given covariances.
 
     Args:
@@ -32,6 +33,7 @@ def propagate(
         k11: covariance of each first input with itself, (N1,) or (N1, *S1, *S1).
         k22: the same of the second inputs; None where both sets are one.
         channels: number of channels of the input; by default what the first layer with weights takes.
+        tile, progress: as in `ntk`.
 
     Raises:
         ValueError: shapes that do not fit together, or no layer that tells the number of channels.
@@ -58,7 +60,7 @@ def propagate(
     count = channels or _channels(net)
     first = _program(net, one, nngp, ntk, count)
     second = first if k22 is None else _program(net, two, nngp, ntk, count)
-    return Kernels(*execute(first, second, True))  # type: ignore[arg-type]
+    return Kernels(*execute(first, second, True, tile=tile, progress=progress))  # type: ignore[arg-type]
 
 
 def _side(own: Tensor, n: int, name: str) -> _Side:

@@ -67,6 +67,17 @@ class MineChanged(Mine):
         return 3 * x
 
 
+class DataTwice(torch.nn.Module):
+    """The data enter a sum that already holds them, smoothed."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = n.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        return F.avg_pool2d(self.a(x) + x, 3, 1, 1) + x
+
+
 class PostActivation(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -114,6 +125,7 @@ REFUSED = {
     "reflect": (lambda: Sequential(n.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")), image, r"0 \(Conv2d\).*reflect"),
     "post-activation": (PostActivation, lambda: torch.randn(2, 4), "four dimensions.*pre-activation"),
     "dependent": (Dependent, image, r"Dependent.*both depend on 'a \(Conv2d\)'"),
+    "data-twice": (DataTwice, image, "DataTwice.*both depend on the input"),
     "relu-of-pooled-relu": (
         lambda: Sequential(n.Conv2d(3, 4, 3), n.ReLU(), n.AvgPool2d(2), n.ReLU()), image, r"3 \(ReLU\).*Gaussian"),
     "mean-over-channels": (lambda: Call(lambda x: x.mean(1)), image, "channels"),
@@ -149,6 +161,21 @@ def test_stale_views_are_refused():
 
     with pytest.raises(tt.UnsupportedError, match="changed in place"):
         tt.ntk(Call(stale, n.Linear(144, 1)), image())
+
+
+def test_factors_that_depend_on_the_data_are_refused():
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = n.Linear(4, 4)
+
+        def forward(self, x):
+            return self.a(x) / x.abs().max()
+
+    x = torch.randn(3, 4)
+    assert tt.ntk(Scaled(), x).shape == (3, 3)
+    with pytest.raises(ValueError, match=r"Scaled.*depends on the data"):
+        tt.ntk(Scaled(), x, 2 * x)
 
 
 def test_inputs_changed_in_place_are_refused():

@@ -39,6 +39,14 @@ class Combine(Node):
         c = self.coefficients[k]
         return c.to(like) if isinstance(c, Tensor) else c
 
+    def agrees(self, twin: Node) -> bool:
+        assert isinstance(twin, Combine)
+        pairs = zip(self.coefficients, twin.coefficients, strict=True)
+        return all(
+            a is b or float(a.detach() if isinstance(a, Tensor) else a) == float(b.detach() if isinstance(b, Tensor) else b)
+            for a, b in pairs
+        )
+
     def mean(self, memory: Memory, means: tuple[Tensor | None, ...]) -> Tensor | None:
         present = [self._scale(k, m) * m for k, m in enumerate(means) if m is not None]
         return sum(present[1:], start=present[0]) if present else None

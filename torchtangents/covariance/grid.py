@@ -43,9 +43,10 @@ def replace_axis(items: tuple, axis: int, value: object) -> tuple:
 @functools.lru_cache(maxsize=4096)
 def _partner(displacements: tuple[int, ...], size1: int, size2: int) -> tuple[Tensor, Tensor, bool]:
     """Index of p + d clamped into range, whether it was in range, and whether all were: (P, S1) twice."""
-    q = torch.arange(size1) + torch.tensor(displacements, dtype=torch.long)[:, None]
-    inside = (q >= 0) & (q < size2)
-    return q.clamp(0, max(size2 - 1, 0)), inside, bool(inside.all())
+    with torch.inference_mode(False):  # kept for later calls, which may differentiate
+        q = torch.arange(size1) + torch.tensor(displacements, dtype=torch.long)[:, None]
+        inside = (q >= 0) & (q < size2)
+        return q.clamp(0, max(size2 - 1, 0)), inside, bool(inside.all())
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,14 @@ class Grid:
         return out
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=128)
 def _inside(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tensor | None:
     """1 where p + d exists and 0 elsewhere, (P.., S..); None where all do."""
     inside: Tensor | None = None
     for axis in range(grid.n):
         _, exists, whole = grid.partner(axis)
         if not whole:
-            factor = grid.spread(exists, axis).to(device, dtype)
-            inside = factor if inside is None else inside * factor
+            with torch.inference_mode(False):  # kept for later calls, which may differentiate
+                factor = grid.spread(exists, axis).to(device, dtype)
+                inside = factor if inside is None else inside * factor
     return inside

@@ -11,6 +11,7 @@ from .grid import Grid, Size
 from .node import Context, Memory, Node
 
 Scalar = float | Tensor
+DATA: frozenset = frozenset(["the input"])  # the root of everything that is data: two of them are never independent
 _FEW = 8  # channels up to which products and differences are summed directly
 
 
@@ -18,7 +19,7 @@ class Input(Node):
     """Data: K(p, q) = sum_c x1_c(p) x2_c(q) / C and D = sum_c (x1_c(p) - x2_c(q))^2 / C."""
 
     def __init__(self, values: Tensor):  # (N, C, *S)
-        super().__init__((), tuple(values.shape[2:]), gaussian=False, centred=False, roots=frozenset([self]))
+        super().__init__((), tuple(values.shape[2:]), gaussian=False, centred=False, roots=DATA)
         self.values, self.layer = values, "input"
 
     def widen(self) -> None:
@@ -32,13 +33,16 @@ class Input(Node):
         assert isinstance(context.twin, Input)
         x1, x2 = self.values[context.batch1], context.twin.values[context.batch2]
         grid = Grid(context.wanted, self.size, context.twin.size)
-        channels = x1.shape[1]
+        channels, dtype = x1.shape[1], x1.dtype
+        if channels > _FEW:  # long sums, in float64 for both kinds of pairs
+            x1, x2 = x1.double(), x2.double()
         if context.own or channels <= _FEW:
             q, d = self._direct(context, grid, x1, x2)
         else:
-            q, d = self._product(context, grid, x1, x2)
-        q = grid.mask(q / channels)
-        return Block(grid, q, grid.mask(d / channels) if context.distance else None, torch.zeros_like(q) if context.ntk else None)
+            q, d = self._product(grid, x1, x2)
+        q = grid.mask((q / channels).to(dtype))
+        distance = grid.mask((d / channels).to(dtype)) if context.distance else None
+        return Block(grid, q, distance, torch.zeros_like(q) if context.ntk else None)
 
     def _direct(self, context: Context, grid: Grid, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
         q = d = x1.new_zeros(())
@@ -51,11 +55,10 @@ class Input(Node):
                 d = d + (a - b).square()
         return q, d
 
-    def _product(self, context: Context, grid: Grid, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
+    def _product(self, grid: Grid, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
         """A matrix product in float64 for every position and plane; pairs that nearly agree again from differences."""
-        dtype, wide = x1.dtype, torch.float64
-        left = grid.left(x1.to(wide)).movedim((0, 1), (-2, -1))  # (1.., S.., N1, C)
-        right = grid.right(x2.to(wide)).movedim((0, 1), (-2, -1))  # (P.., S.., N2, C)
+        left = grid.left(x1).movedim((0, 1), (-2, -1))  # (1.., S.., N1, C)
+        right = grid.right(x2).movedim((0, 1), (-2, -1))  # (P.., S.., N2, C)
         q = left @ right.transpose(-1, -2)  # (P.., S.., N1, N2)
         square1, square2 = left.square().sum(-1)[..., :, None], right.square().sum(-1)[..., None, :]
         d = square1 + square2 - 2 * q
@@ -64,7 +67,7 @@ class Input(Node):
             exact = _differences(left.expand(*right.shape[:-2], *left.shape[-2:]), right, near)
             d = d.index_put(near, exact)
             q = q.index_put(near, ((square1 + square2).expand_as(d)[near] - exact) / 2)
-        return tuple(t.movedim((-2, -1), (0, 1)).to(dtype) for t in (q, d))  # type: ignore[return-value]
+        return q.movedim((-2, -1), (0, 1)), d.movedim((-2, -1), (0, 1))
 
     def cost(self) -> int:
         return 4 * self.values.shape[1]
@@ -83,7 +86,7 @@ class Given(Node):
     """Covariances handed in by the user, whole: (N1, N2, *S1, *S2) across, (N, *S, *S) of each input with itself."""
 
     def __init__(self, size: Size, own: Tensor, cross: Tensor, ntk: Tensor | None):
-        super().__init__((), size, gaussian=False, centred=True, roots=frozenset([self]))
+        super().__init__((), size, gaussian=False, centred=True, roots=DATA)
         self.own, self.cross, self.ntk, self.layer = own, cross, ntk, "input"
 
     def widen(self) -> None:
@@ -109,7 +112,7 @@ class Given(Node):
         return distance
 
     def remember(self, context: Context, blocks: tuple[Block, ...], means: tuple[Tensor | None, ...]) -> Memory:
-        return {"v": _diagonal(self.own, len(self.size))}
+        return {"v": _diagonal(self.own[context.batch1], len(self.size))}
 
 
 def _diagonal(own: Tensor, n: int) -> Tensor:

@@ -68,7 +68,7 @@ class Node:
         *,
         gaussian: bool,
         centred: bool,
-        roots: frozenset[Node] | None = None,
+        roots: frozenset[Node | str] | None = None,
     ):
         self.inputs, self.size, self.gaussian, self.centred = inputs, size, gaussian, centred
         self.roots = frozenset().union(*(i.roots for i in inputs)) if roots is None else roots
@@ -103,6 +103,10 @@ class Node:
     def run(self, context: Context, *blocks: Block) -> Block:
         """The output's block on `context.wanted`."""
         raise NotImplementedError
+
+    def agrees(self, twin: Node) -> bool:
+        """Whether the same step of the other input's program has the same numbers."""
+        return True
 
     def cost(self) -> int:
         """Arithmetic instructions an output entry, roughly; for `print(trace)`."""

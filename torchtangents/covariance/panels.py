@@ -19,7 +19,8 @@ def _legendre(divisions: int) -> tuple[Tensor, Tensor]:
     z, w = np.polynomial.legendre.leggauss(_POINTS)
     z, w = (z + 1) / 2, w / 2
     nodes = (np.arange(divisions)[:, None] + z) / divisions
-    return torch.from_numpy(nodes.ravel()), torch.from_numpy(np.tile(w / divisions, divisions))
+    with torch.inference_mode(False):  # kept for later calls, which may differentiate
+        return torch.from_numpy(nodes.ravel()), torch.from_numpy(np.tile(w / divisions, divisions))
 
 
 def panel_rule(edges: Tensor, divisions: int) -> tuple[Tensor, Tensor]:

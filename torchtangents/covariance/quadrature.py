@@ -68,6 +68,8 @@ class Quadrature(Dual):
         return self._integrate(self._slope, pair)
 
     def mean(self, v: Tensor) -> Tensor:
+        if not v.numel():
+            return v
         flat = Pair.equal(v.flatten().to(torch.float64)).x[:, None]
         z, w = self._line(self._function, flat)
         return (self._function(flat * z) * w).sum(-1).reshape(v.shape).to(v)

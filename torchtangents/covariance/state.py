@@ -192,6 +192,8 @@ class State:
 
     def dropout(self, keep: float) -> State:
         """Independent masks with P(keep), rescaled by 1 / keep."""
+        if keep == 0:  # p = 1 leaves zeros
+            return self * 0.0
         return self if keep == 1 else self._to(Dropout(self.node(), keep))
 
     def __add__(self, other: State) -> State:
@@ -212,7 +214,10 @@ class State:
 
     def __mul__(self, c: Scalar) -> State:
         """A multiple, by a number or a 0-dim tensor."""
-        return replace(self, groups=tuple((n, tuple(Term(t.c * c, t.fn, t.base) for t in terms)) for n, terms in self.groups))
+        groups = tuple((n, tuple(Term(t.c * c, t.fn, t.base) for t in terms)) for n, terms in self.groups)
+        multiple = replace(self, groups=groups)
+        multiple.node()  # recorded now, under this layer's name
+        return multiple
 
     @staticmethod
     def cat(states: list[State]) -> State:

@@ -47,7 +47,7 @@ def merged(terms: tuple[Term, ...]) -> tuple[Term, ...]:
         for second in out[:i]:
             shared = first.base.roots & second.base.roots
             if shared:
-                names = ", ".join(sorted({f"'{r.layer}'" for r in shared if r.layer})) or "the input"
+                names = ", ".join(sorted({r if isinstance(r, str) else f"'{r.layer}'" for r in shared}))
                 refuse(
                     f"adds two values that both depend on {names}, and no rule for their joint covariance is known. "
                     "Expected branches that end in different random layers, or functions of one Gaussian; "

@@ -39,6 +39,12 @@ def pair_needs(first: Program, second: Program, wanted: Planes | None) -> Needs:
             "compute the kernels of each shape separately"
         )
     twin = dict(zip(steps1, steps2, strict=True))
+    for one, two in twin.items():
+        if not one.agrees(two):
+            raise ValueError(
+                f"{one.layer}: multiplies by a number that depends on the data, which differs between x1 and x2. Expected "
+                "factors that do not depend on the inputs"
+            )
     distance, means = _flags(steps1)
     planes: dict[Node, Planes] = {}
     if wanted is not None:

@@ -181,4 +181,4 @@ def _suggestion(name: str) -> str:
         return "Expected an average pool (tt.nn.AvgPool2d) in its place."
     if "norm" in name:
         return "Expected tt.nn.LayerNorm, or no normalisation."
-    return "Expected operations with a rule (docs/layers), or a tt.Layer with its own forward and propagate."
+    return "Expected operations with a rule (README.md, torchtangents.nn), or a tt.Layer with its own forward and propagate."
