@@ -5,17 +5,10 @@ from torch.nn import Flatten, Sequential
 
 import torchtangents as tt
 
+from ..cases import Residual
+
 NTK = {"w_std": 1.3, "b_std": 0.2}
 STANDARD = {**NTK, "parameterization": "standard"}
-
-
-class Residual(torch.nn.Module):
-    def __init__(self, branch, shortcut=None):
-        super().__init__()
-        self.branch, self.shortcut = branch, shortcut or torch.nn.Identity()
-
-    def forward(self, x):
-        return self.branch(x) + self.shortcut(x)
 
 
 class TokenDense(torch.nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from .grid import Grid, Planes, zero_planes
@@ -34,6 +35,18 @@ class Block:
             return self
         grid = Grid(planes, self.grid.size1, self.grid.size2)
         return self.each(grid, lambda part: self.grid.select(part, planes))
+
+    @staticmethod
+    def joined(parts: list[Block], grid: Grid, dim: int) -> Block:
+        """Parts of one block, put together along a dimension of its values."""
+        if len(parts) == 1:
+            return parts[0]
+
+        def whole(name: str) -> Tensor | None:
+            tensors = [getattr(part, name) for part in parts]
+            return None if tensors[0] is None else torch.cat(tensors, dim)
+
+        return Block(grid, whole("nngp"), whole("distance"), whole("ntk"))  # type: ignore[arg-type]
 
     def variances(self) -> Tensor:
         """Plane 0 of a self block: (N, *S)."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .block import Block
-from .grid import Grid, Planes, Size, replace_axis
+from .grid import Grid, Planes, Size, replace_axis, zero_planes
 from .node import Context, Memory, Node
 from .rows import Rows, congruence
 
@@ -50,7 +50,7 @@ class Linear(Node):
         kept = {"alpha": self.rows.apply(v, dim)}
         kept["sum"] = _along(self.rows.sums, v, self.axis, len(self.size)).expand_as(kept["alpha"])
         if not self.rows.copies:
-            zero = ((0,),) * len(self.size)
+            zero = zero_planes(len(self.size))
             grid, change = congruence(self.rows, self.rows, self.axis, block.grid, zero)
             assert block.distance is not None
             kept["half"] = change(block.distance).reshape(-1, *grid.size1) / 2

@@ -8,7 +8,6 @@ import os
 import torch
 
 from .needs import Needs
-from .runs import runs_of
 
 _MOST = 1 << 30  # bytes of a tile, however much memory is free
 _WORK = 1 << 20  # values of one step in flight; more does not run faster
@@ -34,7 +33,7 @@ def free_bytes(device: torch.device) -> int:
 
 def pair_bytes(needs: Needs, ntk: bool, dtype: torch.dtype) -> tuple[int, int]:
     """The most bytes alive at once for one pair, and the most values that one step computes at a time."""
-    runs = runs_of(needs.steps1, set(needs.planes))
+    runs = needs.runs
     index = {node: i for i, node in enumerate(needs.steps1)}
     last = {source: k for k, run in enumerate(runs) for source in run.sources}
     alive: dict = {}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..covariance.grid import Grid, Planes, every_plane, union, zero_planes
 from ..covariance.node import Node
 from ..graph.program import Program
+from .runs import Run, runs_of
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,11 @@ class Needs:
     planes: dict[Node, Planes]  # by the first program's step
     distance: dict[Node, bool]
     means: dict[Node, bool]
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """The needed steps as runs; every tile executes the same."""
+        return runs_of(self.steps1, set(self.planes))
 
     def grid(self, index: int) -> Grid:
         """The grid of one step."""
@@ -46,30 +53,16 @@ def pair_needs(first: Program, second: Program, wanted: Planes | None) -> Needs:
                 "factors that do not depend on the inputs"
             )
     distance, means = _flags(steps1)
-    planes: dict[Node, Planes] = {}
-    if wanted is not None:
-        planes[first.root] = wanted
-    for node in reversed(steps1):
-        if node in planes:
-            for i in node.inputs:
-                planes[i] = union(planes.get(i), node.reads(twin[node], planes[node]))  # type: ignore[assignment]
-    return Needs(steps1, steps2, planes, distance, means)
+    return Needs(steps1, steps2, _backwards(steps1, twin, wanted, set()), distance, means)
 
 
 def self_needs(program: Program, wanted: Planes | None) -> Needs:
     """The needs of each input with itself: plane 0 wherever a step keeps per-input numbers."""
     steps = program.steps
     distance, means = _flags(steps)
-    planes: dict[Node, Planes] = {}
-    if wanted is not None:
-        planes[program.root] = wanted
-    for node in reversed(steps):
-        if node.remembers(distance[node]) or means[node]:
-            planes[node] = union(planes.get(node), zero_planes(len(node.size)))  # type: ignore[assignment]
-        if node in planes:
-            for i in node.inputs:
-                planes[i] = union(planes.get(i), node.reads(node, planes[node]))  # type: ignore[assignment]
-    return Needs(steps, steps, planes, distance, means)
+    keepers = {node for node in steps if node.remembers(distance[node]) or means[node]}
+    twin = dict(zip(steps, steps, strict=True))
+    return Needs(steps, steps, _backwards(steps, twin, wanted, keepers), distance, means)
 
 
 def _flags(steps: list[Node]) -> tuple[dict[Node, bool], dict[Node, bool]]:
@@ -80,3 +73,15 @@ def _flags(steps: list[Node]) -> tuple[dict[Node, bool], dict[Node, bool]]:
             distance[i] |= node.uses_distance(distance[node])
             means[i] |= node.uses_mean(means[node]) and not i.centred
     return distance, means
+
+
+def _backwards(steps: list[Node], twin: dict[Node, Node], wanted: Planes | None, keepers: set[Node]) -> dict[Node, Planes]:
+    """The planes of every step, from those wanted of the last one and plane 0 of the `keepers`."""
+    planes: dict[Node, Planes] = {} if wanted is None else {steps[-1]: wanted}
+    for node in reversed(steps):
+        if node in keepers:
+            planes[node] = union(planes.get(node), zero_planes(len(node.size)))  # type: ignore[assignment]
+        if node in planes:
+            for i in node.inputs:
+                planes[i] = union(planes.get(i), node.reads(twin[node], planes[node]))  # type: ignore[assignment]
+    return planes

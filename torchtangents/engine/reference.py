@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from ..covariance.block import Block
 from ..covariance.grid import Grid, Planes, replace_axis, union, zero_planes
 from ..covariance.node import Context, Memory, Node
 from .needs import Needs
-from .runs import Run, runs_of
+from .runs import Run
 
 CHUNK = 1 << 19  # values of one step computed at a time, so that they stay in cache
 
@@ -44,13 +43,12 @@ class Execution:
 
     def __post_init__(self) -> None:
         self.twin = dict(zip(self.needs.steps1, self.needs.steps2, strict=True))
-        self.runs = runs_of(self.needs.steps1, set(self.needs.planes))
 
     def output(self) -> Block | None:
         """The value of the last step, if it is asked for."""
         values: dict[Node, Block] = {}
-        last_use = {source: run for run in self.runs for source in run.sources}
-        for run in self.runs:
+        last_use = {source: run for run in self.needs.runs for source in run.sources}
+        for run in self.needs.runs:
             values[run.target] = self._run(run, values)
             for source in run.sources:
                 if last_use[source] is run:
@@ -66,25 +64,14 @@ class Execution:
             return self._planes(run, values, wanted, keep=self.own)
         first = self.own and wanted == zero_planes(grid.n)
         parts = [self._planes(run, values, part, keep=first) for part in self._chunks(grid)]
-        if len(parts) == 1:
-            return parts[0]
-
-        def joined(name: str) -> Tensor | None:
-            tensors = [getattr(p, name) for p in parts]
-            return None if tensors[0] is None else torch.cat(tensors, tensors[0].ndim - 2 * grid.n)
-
-        return Block(grid, joined("nngp"), joined("distance"), joined("ntk"))  # type: ignore[arg-type]
+        return Block.joined(parts, grid, parts[0].nngp.ndim - 2 * grid.n)
 
     def _chunks(self, grid: Grid) -> Iterator[Planes]:
         first = grid.planes[0]
-        pairs = self._count(self.batch1, self.kept1) * (1 if self.own else self._count(self.batch2, self.kept2))
+        pairs = _count(self.batch1) * (1 if self.own else _count(self.batch2))
         size = max(1, CHUNK // max(1, pairs * grid.entries // len(first)))
         for i in range(0, len(first), size):
             yield replace_axis(grid.planes, 0, first[i : i + size])
-
-    @staticmethod
-    def _count(batch: slice, kept: Kept) -> int:
-        return (batch.stop or 1) - (batch.start or 0)
 
     def _planes(self, run: Run, values: dict[Node, Block], wanted: Planes, keep: bool) -> Block:
         """The run on some planes of its target; `keep` stores per-input numbers on the way."""
@@ -126,3 +113,7 @@ class Execution:
             self.kept1.memory[step] = memory
         if self.needs.means[step]:
             self.kept1.means[step] = step.mean(memory, means)
+
+
+def _count(batch: slice) -> int:
+    return batch.stop - batch.start

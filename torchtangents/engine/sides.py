@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from ..covariance.block import Block
 from ..covariance.grid import Planes
@@ -29,7 +28,7 @@ def self_pass(
             needs, kept, kept, own=True, ntk=ntk, batch1=slice(i, min(n, i + step)), batch2=slice(i, min(n, i + step))
         )
         pieces.append((kept, run.output()))
-    return _joined([k for k, _ in pieces]), _blocks([b for _, b in pieces])
+    return _joined([k for k, _ in pieces]), _output([b for _, b in pieces if b is not None])
 
 
 def _joined(parts: list[Kept]) -> Kept:
@@ -41,12 +40,5 @@ def _joined(parts: list[Kept]) -> Kept:
     return Kept(memory)
 
 
-def _blocks(parts: list[Block | None]) -> Block | None:
-    first = parts[0]
-    if first is None or len(parts) == 1:
-        return first
-
-    def joined(name: str) -> Tensor | None:
-        return None if getattr(first, name) is None else torch.cat([getattr(p, name) for p in parts])
-
-    return Block(first.grid, joined("nngp"), None, joined("ntk"))  # type: ignore[arg-type]
+def _output(parts: list[Block]) -> Block | None:
+    return Block.joined(parts, parts[0].grid, 0) if parts else None

@@ -11,8 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 from ..covariance import active
 from ..covariance.laws import Input
-from ..covariance.layout import CHANNEL, Layout, images
-from ..covariance.refusal import UnsupportedError, locate, placed, refuse
+from ..covariance.layout import CHANNEL, Layout
+from ..covariance.refusal import locate, placed, refuse
 from ..covariance.state import State
 from ..nn.layer import Layer
 from .functions import HANDLERS, TRANSPARENT
@@ -128,7 +128,7 @@ class Recorder(TorchFunctionMode):
         order = [1 + layout.index((tag,)) for tag in (CHANNEL, *range(x.ndim - 2))]
         with torch._C.DisableTorchFunctionSubclass():
             values = x.permute(0, *order)
-        state = State.of(Input(values), values.shape[1], layout if x.ndim > 1 else images(0))
+        state = State.of(Input(values), values.shape[1], layout)
         return Symbol.make(state, x.shape[0], x.dtype, x.device)
 
     def symbol(self, state: State, like: Symbol, view: bool = False) -> Symbol:
@@ -154,7 +154,7 @@ class Recorder(TorchFunctionMode):
         try:
             return handler(self, *args, **kwargs)
         except TypeError as error:
-            if isinstance(error, UnsupportedError) or "argument" not in str(error):
+            if "argument" not in str(error):
                 raise
             return refuse(f"{_name(func)} with these arguments has no rule ({error})")
 
