@@ -1,16 +1,29 @@
-// The Python module torchtangents._native: tensors come by DLPack, shapes and indices are checked here, the GIL is released.
+// The Python module torchtangents._native: tensors come by DLPack, shapes are checked here, the GIL is released.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include <stdexcept>
 #include <string>
+#include <tuple>
 
+#include "builder.hpp"
 #include "differences.hpp"
+#include "mirror.hpp"
+#include "schedule.hpp"
+#include "targets.hpp"
 
 namespace nb = nanobind;
+using namespace nb::literals;
+using namespace torchtangents;
 
 template <typename T>
-using Matrix = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Matrix = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 template <typename T>
 using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Index = Vector<const std::int64_t>;
@@ -25,25 +38,166 @@ static void require_below(const Index& index, std::size_t rows, const char* name
 }
 
 template <typename T>
-static void squared_differences(Matrix<T> x1, Matrix<T> x2, Index i, Index j, Vector<T> out, int threads) {
+static void differences(Matrix<const T> x1, Matrix<const T> x2, Index i, Index j, Vector<T> out, int threads) {
     if (x1.shape(1) != x2.shape(1)) throw std::invalid_argument("squared_differences: x1 and x2 differ in channels");
     if (i.shape(0) != j.shape(0) || i.shape(0) != out.shape(0))
         throw std::invalid_argument("squared_differences: i, j and out differ in length");
     nb::gil_scoped_release release;
     require_below(i, x1.shape(0), "i");
     require_below(j, x2.shape(0), "j");
-    torchtangents::squared_differences<T>(x1.data(), x2.data(), i.data(), j.data(), out.data(), i.shape(0), x1.shape(1), threads);
+    squared_differences<T>(x1.data(), x2.data(), i.data(), j.data(), out.data(), i.shape(0), x1.shape(1), threads);
+}
+
+template <typename A, typename B>
+static bool overlap(const A& a, const B& b) {
+    const auto *begin1 = reinterpret_cast<const char*>(a.data()), *begin2 = reinterpret_cast<const char*>(b.data());
+    return begin1 < begin2 + b.nbytes() && begin2 < begin1 + a.nbytes();
+}
+
+template <typename A>
+static void require_shape(const A& array, std::initializer_list<std::int64_t> shape, const char* name) {
+    std::size_t axis = 0;
+    for (std::int64_t length : shape)
+        if (std::int64_t(array.shape(axis++)) != length)
+            throw std::invalid_argument(std::string("run: expected another shape of ") + name + ": axis " + std::to_string(axis - 1) + " is " +
+                                        std::to_string(array.shape(axis - 1)) + ", not " + std::to_string(length));
+}
+
+// Runs without the GIL; Ctrl-C stops it within 50 ms and the step it is in.
+template <typename T>
+static void interruptible(const Plan& plan, const Data<T>& data, int threads, const std::string& instructions) {
+    const Target& target = chosen(instructions);
+    bool raised = false;
+    {
+        nb::gil_scoped_release release;
+        run<T>(plan, data, target, threads, [&] {
+            nb::gil_scoped_acquire acquire;
+            return raised = PyErr_CheckSignals() != 0;
+        });
+    }
+    if (raised) throw nb::python_error();
+}
+
+// What a call hands over beside the data: per-input numbers of both sides, in both precisions.
+template <typename T>
+static void run_plan(Builder& builder, Matrix<const T> x1, Matrix<const T> x2, std::optional<Matrix<const T>> matrix,
+                     std::optional<Vector<const T>> norm1, std::optional<Vector<const T>> norm2, double close,
+                     std::optional<Matrix<const T>> narrow1, std::optional<Matrix<const T>> narrow2,
+                     std::optional<Matrix<const double>> wide1, std::optional<Matrix<const double>> wide2, Matrix<T> nngp,
+                     std::optional<Matrix<T>> ntk, bool shared, std::array<std::int64_t, 4> range, int threads,
+                     const std::string& instructions) {
+    const Plan& plan = builder.finish();
+    if (builder.single() != (sizeof(T) == 4)) throw nb::type_error("run: expected the precision that the plan was made for");
+    Data<T> data{};
+    data.n1 = std::int64_t(x1.shape(0));
+    data.n2 = std::int64_t(x2.shape(0));
+    const std::int64_t outputs = std::int64_t(plan.out1) * plan.out2;
+    require_shape(x1, {data.n1, plan.inputs1}, "x1");
+    require_shape(x2, {data.n2, plan.inputs2}, "x2");
+    require_shape(nngp, {data.n1, data.n2 * outputs}, "nngp");
+    if (plan.ntk != ntk.has_value()) throw std::invalid_argument("run: expected ntk where the plan computes it, and only there");
+    if (ntk) require_shape(*ntk, {data.n1, data.n2 * outputs}, "ntk");
+    if (shared && (data.n1 != data.n2 || plan.out1 != plan.out2)) throw std::invalid_argument("run: expected one data set where shared");
+    std::tie(data.begin1, data.end1, data.begin2, data.end2) = std::tuple_cat(range);
+    if (data.begin1 < 0 || data.begin1 > data.end1 || data.end1 > data.n1 || data.begin2 < 0 || data.begin2 > data.end2 || data.end2 > data.n2)
+        throw std::invalid_argument("run: expected a range of inputs that exist");
+    const bool single = sizeof(T) == 4, narrow = single && plan.narrow, wide = !single || plan.wide;
+    const std::int64_t slots1 = plan.slot_begin[plan.slot_count], slots2 = plan.slot_begin[2 * plan.slot_count + 1];
+    if (narrow != (narrow1 && narrow2) || wide != (wide1 && wide2))
+        throw std::invalid_argument("run: expected per-input numbers in the precisions that the plan uses");
+    if (narrow) {
+        require_shape(*narrow1, {data.n1, slots1}, "narrow1");
+        require_shape(*narrow2, {data.n2, slots2}, "narrow2");
+        data.narrow1 = narrow1->data();
+        data.narrow2 = narrow2->data();
+    }
+    if (wide) {
+        require_shape(*wide1, {data.n1, slots1}, "wide1");
+        require_shape(*wide2, {data.n2, slots2}, "wide2");
+        data.wide1 = wide1->data();
+        data.wide2 = wide2->data();
+    }
+    if (plan.products != (matrix && norm1 && norm2)) throw std::invalid_argument("run: expected a matrix where the plan reads one");
+    if (matrix) {
+        require_shape(*matrix, {data.end1 - data.begin1, data.n2}, "matrix");
+        require_shape(*norm1, {data.n1}, "norm1");
+        require_shape(*norm2, {data.n2}, "norm2");
+        data.matrix = matrix->data();
+        data.norm1 = norm1->data();
+        data.norm2 = norm2->data();
+    }
+    auto apart = [&](const auto& out) {
+        if (overlap(out, x1) || overlap(out, x2) || (matrix && overlap(out, *matrix)))
+            throw std::invalid_argument("run: expected outputs that do not overlap the inputs");
+    };
+    apart(nngp);
+    if (ntk) apart(*ntk);
+    if (ntk && overlap(nngp, *ntk)) throw std::invalid_argument("run: expected nngp and ntk apart");
+    data.x1 = x1.data();
+    data.x2 = x2.data();
+    data.close = close;
+    data.nngp = nngp.data();
+    data.ntk = ntk ? ntk->data() : nullptr;
+    data.shared = shared;
+    interruptible<T>(plan, data, threads, instructions);
+}
+
+// Per-input numbers, from every input with itself; x by channels, or its second moments alone where products are given.
+template <typename T>
+static void keep_numbers(Builder& builder, Matrix<const T> x, std::optional<Vector<const T>> norms, Matrix<double> out, int threads,
+                         const std::string& instructions) {
+    const Plan& plan = builder.finish();
+    if (builder.single() != (sizeof(T) == 4)) throw nb::type_error("keep: expected the precision that the plan was made for");
+    Data<T> data{};
+    data.n2 = data.end2 = std::int64_t(x.shape(0));
+    data.n1 = data.end1 = 1;
+    require_shape(x, {data.n2, plan.inputs2}, "x");
+    require_shape(out, {data.n2, plan.slot_begin[2 * plan.slot_count + 1]}, "out");
+    if (plan.products != norms.has_value()) throw std::invalid_argument("keep: expected norms where the plan reads products");
+    if (norms) require_shape(*norms, {data.n2}, "norms");
+    if (overlap(out, x)) throw std::invalid_argument("keep: expected an output that does not overlap the inputs");
+    data.x1 = data.x2 = x.data();
+    data.norm2 = norms ? norms->data() : nullptr;
+    data.record = out.data();
+    interruptible<T>(plan, data, threads, instructions);
 }
 
 template <typename T>
-static void define(nb::module_& m) {
-    m.def("squared_differences", &squared_differences<T>, nb::arg("x1").noconvert(), nb::arg("x2").noconvert(),
-          nb::arg("i").noconvert(), nb::arg("j").noconvert(), nb::arg("out").noconvert(), nb::arg("threads"),
-          "out[k] = sum_c (x1[i[k], c] - x2[j[k], c])^2");
+static void mirror_kernel(Matrix<T> out, std::int64_t positions) {
+    if (positions < 1 || out.shape(1) != out.shape(0) * std::size_t(positions) * std::size_t(positions))
+        throw std::invalid_argument("mirror: expected (n, n * positions^2)");
+    nb::gil_scoped_release release;
+    mirror(out.data(), std::int64_t(out.shape(0)), positions);
+}
+
+template <typename T>
+static void define(nb::module_& m, nb::class_<Builder>& plan) {
+    m.def("squared_differences", &differences<T>, "x1"_a.noconvert(), "x2"_a.noconvert(), "i"_a.noconvert(), "j"_a.noconvert(),
+          "out"_a.noconvert(), "threads"_a, "out[k] = sum_c (x1[i[k], c] - x2[j[k], c])^2");
+    m.def("mirror", &mirror_kernel<T>, "out"_a.noconvert(), "positions"_a, "A symmetric kernel from its upper triangle");
+    plan.def("run", &run_plan<T>, "x1"_a.noconvert(), "x2"_a.noconvert(), "matrix"_a.noconvert().none(), "norm1"_a.noconvert().none(),
+             "norm2"_a.noconvert().none(), "close"_a, "narrow1"_a.noconvert().none(), "narrow2"_a.noconvert().none(),
+             "wide1"_a.noconvert().none(), "wide2"_a.noconvert().none(), "nngp"_a.noconvert(), "ntk"_a.noconvert().none(), "shared"_a,
+             "range"_a, "threads"_a, "instructions"_a = "", "Both kernels of every pair, into nngp and ntk");
+    plan.def("keep", &keep_numbers<T>, "x"_a.noconvert(), "norms"_a.noconvert().none(), "out"_a.noconvert(), "threads"_a,
+             "instructions"_a = "", "Per-input numbers of every input, into out");
 }
 
 NB_MODULE(_native, m) {
     m.doc() = "Compiled operations of torchtangents";
-    define<float>(m);
-    define<double>(m);
+    auto plan = nb::class_<Builder>(m, "Plan", "The steps of a program, as the executor takes them");
+    plan.def(nb::init<bool, bool, bool, std::int64_t, std::int64_t, int, int>(), "ntk"_a, "flat"_a, "single"_a, "inputs1"_a, "inputs2"_a,
+             "out1"_a, "out2"_a)
+        .def("slot", &Builder::slot, "positions1"_a, "positions2"_a)
+        .def("stored", &Builder::stored, "size1"_a, "size2"_a, "first"_a, "second"_a, "wide"_a)
+        .def("segment", &Builder::segment, "planes"_a, "output"_a)
+        .def("step", &Builder::step, "gather"_a, "buffer"_a, "size1"_a, "size2"_a, "stride"_a, "stored"_a = -1,
+             "sources"_a = std::vector<int>(), "weights"_a = std::vector<double>(), "taps"_a = std::vector<std::pair<int, std::vector<int>>>(),
+             "data"_a = std::tuple<int, std::int64_t, std::int64_t>(0, 0, 0))
+        .def("op", &Builder::op, "kind"_a, "slots"_a, "constants"_a)
+        .def("reduce", &Builder::reduce, "stored"_a, "axes"_a)
+        .def("products", &Builder::products);
+    define<float>(m, plan);
+    define<double>(m, plan);
+    m.def("instructions", [] { return names(); }, "Instruction sets that this processor can run, best first");
 }

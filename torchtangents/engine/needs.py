@@ -65,6 +65,19 @@ def self_needs(program: Program, wanted: Planes | None) -> Needs:
     return Needs(steps, steps, _backwards(steps, twin, wanted, keepers), distance, means)
 
 
+def planes_for(needs: Needs, keepers: set[Node]) -> dict[Node, Planes]:
+    """The planes that plane 0 of some steps depends on."""
+    twin = dict(zip(needs.steps1, needs.steps2, strict=True))
+    return _backwards(needs.steps1, twin, None, keepers)
+
+
+def needs_of(program: Program, keepers: set[Node]) -> Needs:
+    """The needs of each input with itself: plane 0 of some steps."""
+    distance, means = _flags(program.steps)
+    twin = dict(zip(program.steps, program.steps, strict=True))
+    return Needs(program.steps, program.steps, _backwards(program.steps, twin, None, keepers), distance, means)
+
+
 def _flags(steps: list[Node]) -> tuple[dict[Node, bool], dict[Node, bool]]:
     """Where squared distances and means are needed: wherever a later step uses them."""
     distance, means = dict.fromkeys(steps, False), dict.fromkeys(steps, False)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +11,9 @@ from ..covariance.grid import Planes
 from ..graph.program import Program
 from .memory import pair_bytes, rows_that_fit
 from .needs import pair_needs
+from .progress import watched
 from .reference import Execution, Kept
 
-_PATIENCE = 1.0  # seconds before a progress bar appears
 
 
 def tile_size(first: Program, second: Program, wanted: Planes, ntk: bool) -> int:
@@ -44,7 +41,7 @@ def all_pairs(
     differentiable = torch.is_grad_enabled()
     results: dict[tuple[int, int], list[Tensor]] = {}
     out: list[Tensor] = []
-    for rows, columns in _watched(places, progress):
+    for rows, columns in watched(places, progress):
 
         def compute(rows: slice = rows, columns: slice = columns) -> tuple[Tensor, ...]:
             run = Execution(needs, kept1, kept2, False, ntk, rows, columns, symmetric)
@@ -88,20 +85,3 @@ def _mirrored(part: Tensor, diagonal: bool, n: int) -> Tensor:
         return part
     upper = torch.ones(part.shape[:2], dtype=torch.bool, device=part.device).triu().reshape(*part.shape[:2], *(1,) * (2 * n))
     return torch.where(upper, part, part.permute(1, 0, *range(2 + n, 2 + 2 * n), *range(2, 2 + n)))
-
-
-def _watched(places: list, progress: bool | None) -> Iterator[Any]:
-    """With a bar (`progress=True`), none (False), or one that appears when it takes long (None)."""
-    if progress is False or (progress is None and len(places) < 2):
-        yield from places
-        return
-    from tqdm.auto import tqdm
-
-    start = time.monotonic()
-    bar = tqdm(total=len(places), unit="tile", desc="kernel", delay=0 if progress else _PATIENCE, leave=bool(progress))
-    with bar:
-        for place in places:
-            yield place
-            bar.update(1)
-            if progress is None and time.monotonic() - start > _PATIENCE:
-                bar.refresh()

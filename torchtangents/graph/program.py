@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ class Program:
         self.layout = tuple(group for group in state.layout if group and group != (CHANNEL,))
         self.root = state.node()
         self.steps = ordered(self.root)
+        self.widened = False
         if self.smooth:
             for step in self.steps:
                 if isinstance(step, (Input, Given)):
@@ -42,7 +44,21 @@ class Program:
     @property
     def width(self) -> torch.dtype:
         """The precision that the program runs in."""
-        return torch.float64 if self.smooth else self.dtype
+        return torch.float64 if self.smooth or self.widened else self.dtype
+
+
+def widened(program: Program) -> Program:
+    """The same program on the data in float64; its steps are new, in the same order."""
+    new: dict[Node, Node] = {}
+    for step in program.steps:
+        twin = copy.copy(step)
+        twin.inputs = tuple(new[i] for i in step.inputs)
+        if isinstance(twin, (Input, Given)):
+            twin.widen()
+        new[step] = twin
+    out = copy.copy(program)
+    out.root, out.steps, out.widened = new[program.root], [new[s] for s in program.steps], True
+    return out
 
 
 def ordered(root: Node) -> list[Node]:

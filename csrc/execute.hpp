@@ -1,0 +1,244 @@
+// The executor: for each group of pairs, every segment of the plan on each of its planes.
+#pragma once
+
+#include "stored.hpp"
+
+namespace {
+
+constexpr int most_steps = 64;  // of a segment; the builder refuses more
+
+template <typename X>
+struct Group {  // one first input with the second inputs from `second` on
+    const Plan* plan;
+    const Data<X>* data;
+    Layout at;
+    char* workspace;
+    std::int64_t first, second, count;  // count: second inputs that exist; lanes beyond repeat the last
+    int groups;                         // side by side (flat), or 0
+};
+
+template <typename X, typename T>
+inline T* packed(const Group<X>& g, int half) {
+    const Plan& plan = *g.plan;
+    const std::int64_t across = plan.flat ? flat_groups : 1;
+    const std::int64_t numbers = (plan.slot_begin[2 * plan.slot_count + 1] + plan.inputs2) * lanes<T> * across;
+    return reinterpret_cast<T*>(g.workspace + (sizeof(T) == sizeof(X) ? g.at.narrow : g.at.wide)) + half * numbers;
+}
+
+// Second inputs and their per-input numbers, position by position, a lane each.
+template <typename X, typename T>
+inline void pack(const Group<X>& g, int half) {
+    const Plan& plan = *g.plan;
+    const Data<X>& data = *g.data;
+    const int across = plan.flat ? flat_groups : 1, n = lanes<T>;
+    const std::int64_t slots = plan.slot_begin[2 * plan.slot_count + 1];
+    T* out = packed<X, T>(g, half);
+    for (int group = 0; group < (plan.flat ? g.groups : 1); ++group)
+        for (int lane = 0; lane < n; ++lane) {
+            std::int64_t j = std::int64_t(group) * lanes<X> + half * n + lane;
+            j = g.second + (j < g.count ? j : g.count - 1);
+            const void* from = sizeof(T) == 4 ? static_cast<const void*>(data.narrow2) : static_cast<const void*>(data.wide2);
+            const T* numbers = static_cast<const T*>(from) + j * slots;
+            T* to = out + group * n + lane;
+            if (!data.record)
+                for (std::int64_t p = 0; p < slots; ++p) to[p * across * n] = numbers[p];
+            if (plan.products) continue;
+            const X* x = data.x2 + j * plan.inputs2;
+            to += slots * across * n;
+            for (std::int64_t p = 0; p < plan.inputs2; ++p) to[p * across * n] = T(x[p]);
+        }
+}
+
+// The numbers of every second input, from lanes to rows.
+template <typename X, typename T>
+inline void unpack(const Group<X>& g, int half) {
+    const Plan& plan = *g.plan;
+    const std::int64_t across = plan.flat ? flat_groups : 1, slots = plan.slot_begin[2 * plan.slot_count + 1];
+    const T* from = packed<X, T>(g, half);
+    for (std::int64_t j = 0; j < g.count; ++j) {
+        const std::int64_t group = j / lanes<X>, lane = j % lanes<X> - half * lanes<T>;
+        if (lane < 0 || lane >= lanes<T>) continue;
+        for (std::int64_t p = 0; p < slots; ++p)
+            g.data->record[(g.second + j) * slots + p] = double(from[(p * across + group) * lanes<T> + lane]);
+    }
+}
+
+// A row of given covariances; pairs that nearly agree again from differences, in double precision.
+template <typename X, typename T>
+inline void fill_matrix(const Group<X>& g, int half, T* matrix, T* distance) {
+    const Data<X>& data = *g.data;
+    const std::int64_t channels = g.plan->inputs2;
+    for (int group = 0; group < g.groups; ++group)
+        for (int lane = 0; lane < lanes<T>; ++lane) {
+            std::int64_t j = std::int64_t(group) * lanes<X> + half * lanes<T> + lane;
+            j = g.second + (j < g.count ? j : g.count - 1);
+            const int i = group * lanes<T> + lane;
+            if (data.record) {
+                matrix[i] = T(data.norm2[j]);
+                distance[i] = 0;
+                continue;
+            }
+            matrix[i] = T(data.matrix[(g.first - data.begin1) * data.n2 + j]);
+            const T total = T(data.norm1[g.first]) + T(data.norm2[j]);
+            distance[i] = total * T(0.5) - matrix[i];
+            if (distance[i] >= T(data.close * 0.25) * total) continue;
+            const X *a = data.x1 + g.first * channels, *b = data.x2 + j * channels;
+            double sums[8] = {};
+            std::int64_t c = 0;
+            for (; c + 8 <= channels; c += 8)
+                for (int s = 0; s < 8; ++s) {
+                    const double gap = double(a[c + s]) - double(b[c + s]);
+                    sums[s] += gap * gap;
+                }
+            for (; c < channels; ++c) sums[c % 8] += (double(a[c]) - double(b[c])) * (double(a[c]) - double(b[c]));
+            double square = 0;
+            for (double s : sums) square += s;
+            square *= 0.5 / channels;
+            distance[i] = T(square);
+            matrix[i] = T(double(total) * 0.5 - square);
+        }
+}
+
+template <typename X, typename T>
+inline Inputs<T> inputs_of(const Group<X>& g, int half) {
+    const Plan& plan = *g.plan;
+    const Data<X>& data = *g.data;
+    const std::int64_t slots1 = plan.slot_begin[plan.slot_count], slots2 = plan.slot_begin[2 * plan.slot_count + 1];
+    Inputs<T> in{};
+    in.across = plan.flat ? flat_groups : 1;
+    in.along = plan.flat ? 0 : 1;
+    in.begin1 = plan.slot_begin;
+    in.begin2 = plan.slot_begin + plan.slot_count + 1;
+    in.self = data.record != nullptr;
+    in.slots2 = packed<X, T>(g, half);
+    in.x2 = in.slots2 + slots2 * lanes<T> * in.across;
+    if (in.self) {
+        in.x1 = in.x2;
+        in.slots1 = in.slots2;
+    } else if constexpr (sizeof(T) == sizeof(X)) {
+        in.x1 = data.x1 + g.first * plan.inputs1;
+        in.slots1 = static_cast<const T*>(sizeof(T) == 4 ? static_cast<const void*>(data.narrow1) : data.wide1) + g.first * slots1;
+    } else {
+        double* wide = reinterpret_cast<double*>(g.workspace + g.at.first);
+        if (!plan.products)
+            for (std::int64_t p = 0; p < plan.inputs1; ++p) wide[p] = double(data.x1[g.first * plan.inputs1 + p]);
+        in.x1 = wide;
+        in.slots1 = data.wide1 + g.first * slots1;
+    }
+    T* same = reinterpret_cast<T*>(g.workspace + g.at.same);
+    const int groups = plan.flat ? g.groups : 1;
+    for (int i = 0; i < groups * lanes<T>; ++i) {
+        const std::int64_t j = std::int64_t(i / lanes<T>) * lanes<X> + half * lanes<T> + i % lanes<T>;
+        same[i] = T(in.self || (data.shared && g.second + j == g.first));
+    }
+    in.same = same;
+    if (plan.products) {
+        T* matrix = reinterpret_cast<T*>(g.workspace + g.at.row);
+        T* distance = matrix + flat_groups * lanes<T>;
+        fill_matrix<X, T>(g, half, matrix, distance);
+        in.matrix = matrix;
+        in.distance = distance;
+    }
+    return in;
+}
+
+template <typename X, typename T>
+inline void write(const Group<X>& g, const Cells<T>& c, int fields, int half) {
+    const Plan& plan = *g.plan;
+    const Data<X>& data = *g.data;
+    for (int y = 0; y < c.height; ++y)
+        for (int x = 0; x < c.width; ++x) {
+            const T* cell = c.origin + y * c.row + std::int64_t(x) * fields * lanes<T>;
+            std::int64_t j = half * lanes<T>, p = 0, q = 0;
+            if (plan.flat) {
+                j += std::int64_t(x) * lanes<X>;
+            } else {
+                p = std::int64_t(c.p[0] + y) * c.width1 + c.p[1] + x;
+                q = std::int64_t(c.p[0] + y + c.d[0]) * c.width2 + c.p[1] + c.d[1] + x;
+            }
+            const std::int64_t step = std::int64_t(plan.out1) * plan.out2, at = (g.first * data.n2 + g.second + j) * step + p * plan.out2 + q;
+            for (int lane = 0; lane < lanes<T> && j + lane < g.count; ++lane) {
+                data.nngp[at + lane * step] = X(cell[lane]);
+                if (plan.ntk) data.ntk[at + lane * step] = X(cell[lanes<T> + lane]);
+            }
+        }
+}
+
+template <bool ntk, bool exact, typename X, typename T>
+void run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, const Inputs<T>& in, int half) {
+    constexpr int fields = 1 + ntk + exact;
+    const Plan& plan = *g.plan;
+    Cells<T> cells[most_steps];
+    char* stored = g.workspace + g.at.stored;
+    T* line = reinterpret_cast<T*>(g.workspace + g.at.line);
+    for (int s = 0; s < segment.step_count; ++s) {
+        const Step& step = segment.steps[s];
+        std::int64_t before = 0;
+        for (int b = 0; b < step.buffer; ++b)
+            before += aligned(plan.buffer_cells[b] * 3 * vector_bytes * (plan.flat ? flat_groups : 1));
+        T* memory = reinterpret_cast<T*>(g.workspace + g.at.buffers + before);
+        Cells<T>& c = cells[s] = cells_of<T>(step, plane, memory, fields, g.groups);
+        clear_ring(step, c, fields);
+        if (!c.width) continue;
+        const bool fused = !in.self && is_fused(step), signs = fused && step.ops[1].c[2] != 0;
+        for (int y = 0; y < c.height; ++y) {
+            const Row<T> row = row_of(c, y, in);
+            switch (step.gather) {
+                case Gather::input: gather_input<ntk, exact>(step, row); break;
+                case Gather::matrix: gather_matrix<ntk, exact>(row); break;
+                case Gather::load: gather_load<ntk, exact, X>(plan.stored[step.stored], stored, c, y, half); break;
+                case Gather::mix: gather_mix<fields>(step, cells, c, y); break;
+                case Gather::map:
+                    if (!fused) gather_map<fields>(step, cells[step.sources[0]], c, y, line);
+                    else if (signs) fused_row<ntk, exact, true>(step, cells[step.sources[0]], row, y, c.p);
+                    else fused_row<ntk, exact, false>(step, cells[step.sources[0]], row, y, c.p);
+            }
+            for (int o = fused ? 2 : 0; o < step.op_count; ++o) apply<ntk, exact>(step.ops[o], row);
+        }
+    }
+    const Cells<T>& last = cells[segment.step_count - 1];
+    for (int r = 0; r < segment.reduction_count; ++r)
+        reduce<ntk, exact, X>(segment.reductions[r], plan.stored[segment.reductions[r].stored], stored, last, half);
+    if (segment.output) write(g, last, fields, half);
+}
+
+template <typename X, typename T>
+void run_precision(const Group<X>& g, const Segment& segment, bool wide, const bool* stop) {
+    for (int half = 0; half < lanes<X> / lanes<T>; ++half) {
+        if (half * lanes<T> >= g.count && !g.plan->flat) break;
+        const Inputs<T> in = inputs_of<X, T>(g, half);
+        for (int i = 0; i < segment.plane_count && !stopped(stop); ++i) {
+            const Plane& plane = segment.planes[i];
+            if (plane.wide != wide) continue;
+            if (g.plan->ntk) plane.exact ? run_plane<true, true>(g, segment, plane, in, half) : run_plane<true, false>(g, segment, plane, in, half);
+            else plane.exact ? run_plane<false, true>(g, segment, plane, in, half) : run_plane<false, false>(g, segment, plane, in, half);
+        }
+    }
+}
+
+template <typename X>
+void run_item(const Plan& plan, const Data<X>& data, const Item& item, char* workspace, const bool* stop) {
+    const std::int64_t across = plan.flat ? flat_groups : 1, step = lanes<X> * across;
+    Group<X> g{&plan, &data, layout(plan, vector_bytes, sizeof(X)), workspace, 0, 0, 0, 0};
+    for (g.second = item.begin2; g.second < item.end2; g.second += step) {
+        g.count = g.second + step <= item.end2 ? step : item.end2 - g.second;
+        g.groups = plan.flat ? int((g.count + lanes<X> - 1) / lanes<X>) : 0;
+        if (plan.narrow) pack<X, X>(g, 0);
+        if (sizeof(X) == 4 && plan.wide)
+            for (int half = 0; half < 2; ++half) pack<X, double>(g, half);
+        const std::int64_t last = data.shared && !plan.flat && g.second + step < item.end1 ? g.second + step : item.end1;
+        for (g.first = item.begin1; g.first < last && !stopped(stop); ++g.first) {
+            std::memset(workspace + g.at.stored, 0, g.at.total - g.at.stored);
+            for (int s = 0; s < plan.segment_count && !stopped(stop); ++s) {
+                const Segment& segment = plan.segments[s];
+                if (plan.narrow) run_precision<X, X>(g, segment, false, stop);
+                if constexpr (sizeof(X) == 4)
+                    if (plan.wide) run_precision<X, double>(g, segment, true, stop);
+            }
+        }
+        if (!data.record) continue;
+        for (int half = 0; half < lanes<X> / lanes<double>; ++half) unpack<X, double>(g, half);
+    }
+}
+
+}  // namespace

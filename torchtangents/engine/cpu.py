@@ -1,0 +1,111 @@
+"""The compiled backend: a lowered program as a plan of csrc, run on tiles of pairs."""
+
+from __future__ import annotations
+
+import importlib
+import math
+
+import torch
+from torch import Tensor
+
+from ..covariance.grid import Planes
+from ..covariance.node import Node
+from ..graph.program import Program, widened
+from .lowering import MAP, Lowering, Step
+from .needs import pair_needs
+from .numbers import kept_names, kept_numbers
+from .progress import watched
+from .products import Products, many_are_close
+
+_ROWS = 256  # of a matrix product at a time
+_PIECES = 64  # calls that a kernel is computed in, so that progress can be told
+_LANES = 16  # pairs that are computed side by side
+_SHARE = 8  # groups of pairs a thread, at least, in one call
+
+Slots = dict[tuple[Node, str, bool], int]  # (step, name, as a root) -> place
+
+
+class Code:
+    """A lowered program as a plan of csrc, and the places of the per-input numbers that it reads."""
+
+    def __init__(self, lowering: Lowering, ntk: bool, single: bool):
+        low = self.lowering = lowering
+        one, two = low.sizes(low.root)
+        self.positions1, self.positions2 = math.prod(one), math.prod(two)
+        native = importlib.import_module("torchtangents._native")
+        counts = low.inputs1.count, low.inputs2.count
+        plan = self.plan = native.Plan(ntk, low.flat, single, *counts, self.positions1, self.positions2)
+        if low.by_product:
+            plan.products()
+        self.slots: Slots = {}
+        self.narrow = single and any(not wide for g in low.segments for _, _, wide, _ in g.planes)
+        self.wide = not single or any(wide for g in low.segments for _, _, wide, _ in g.planes)
+        places: dict[Node | None, int] = {None: -1}
+        for node, wide in low.stored.items():
+            first, second = low.planes(node)
+            marks = [wide or not single or w for _, _, w, _ in low.marked(node)]
+            places[node] = plan.stored(*low.sizes(node), list(first), list(second), marks)
+        for segment in low.segments:
+            plan.segment([(a, b, wide and single, exact) for a, b, wide, exact in segment.planes], segment.output)
+            index = {id(s): i for i, s in enumerate(segment.steps)}
+            for step in segment.steps:
+                plan.step(
+                    step.gather, step.buffer, *low.sizes(step.node), step.stride, places[step.stored],
+                    [index[id(s)] for s in step.sources], step.weights, step.taps if step.gather == MAP else [], self._data(step),
+                )  # fmt: skip
+                for op in step.operations:
+                    plan.op(op.kind, [self._slot(op.node, name, op.root) for name in op.slots], list(op.constants))
+            for reduction in segment.reductions:
+                plan.reduce(places[reduction.target], reduction.tables)
+
+    def _data(self, step: Step) -> tuple[int, int, int]:
+        """Channels of the data and where they start."""
+        node, low = step.source, self.lowering
+        if node is None:
+            return 0, 0, 0
+        return node.values.shape[1], low.inputs1.offset[node], low.inputs2.offset[low.twin[node]]
+
+    def _slot(self, node: Node, name: str, root: bool) -> int:
+        key = (node, name, root)
+        if key not in self.slots:
+            one, two = self.lowering.sizes(node)
+            self.slots[key] = self.plan.slot(math.prod(one), math.prod(two))
+        return self.slots[key]
+
+
+def compiled_pairs(
+    first: Program, second: Program, wanted: Planes, ntk: bool, tile: int | None, progress: bool | None, instructions: str = ""
+) -> tuple[Tensor, Tensor | None]:
+    """(nngp, ntk) of every pair, as `all_pairs`; raises `NotNative` where csrc has no rule."""
+    shared = second is first
+    if first.width == torch.float32 and many_are_close(first, second):
+        first = widened(first)
+        second = first if shared else widened(second)
+    single = first.width == torch.float32
+    needs = pair_needs(first, second, wanted)
+    names = {step: kept_names(needs, step) for step in needs.planes}
+    low = Lowering(needs, single, names)
+    code = Code(low, ntk, single)
+    x1 = low.inputs1.rows()
+    x2 = x1 if shared else low.inputs2.rows()
+    products = Products(x1, x2) if low.by_product else None
+    numbers1 = kept_numbers(first, list(code.slots), x1, code.wide, code.narrow)
+    twins = [(low.twin[node], name, root) for node, name, root in code.slots]
+    numbers2 = numbers1 if shared else kept_numbers(second, twins, x2, code.wide, code.narrow)
+    n1, n2 = first.batch, second.batch
+    out = [torch.empty(n1, n2 * code.positions1 * code.positions2, dtype=first.width) for _ in range(1 + ntk)]
+    threads = torch.get_num_threads()
+    least = -(-_SHARE * threads * _LANES // max(n2, 1))
+    step = _ROWS if products else tile or max(least, -(-n1 // _PIECES))
+    for i in watched([slice(i, min(n1, i + step)) for i in range(0, n1, step)], progress):
+        given = products.rows(i) if products else (None, None, None, 0.0)
+        ranges = (i.start, i.stop, i.start if shared else 0, n2)
+        code.plan.run(
+            x1, x2, *given, numbers1.narrow, numbers2.narrow, numbers1.wide, numbers2.wide, out[0], out[1] if ntk else None,
+            shared, ranges, threads, instructions,
+        )  # fmt: skip
+    if shared:
+        for part in out:
+            importlib.import_module("torchtangents._native").mirror(part, code.positions1)
+    parts = [p.view(n1, n2, *first.root.size, *second.root.size) for p in out]
+    return parts[0], parts[1] if ntk else None

@@ -1,0 +1,105 @@
+"""What csrc does to every position on its own: the kind of an operation, the per-input numbers it reads, its constants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..covariance.combine import Combine
+from ..covariance.dual import Dual
+from ..covariance.kinked import ABReLU, Sign
+from ..covariance.laws import Affine, Dropout, Gain
+from ..covariance.node import Node
+from ..covariance.pointwise import Normalize, Pointwise
+from ..covariance.smooth import GELU, RBF, Erf, Sin
+
+AFFINE, RELU, SIGN, ERF, GELU_, WAVE, RBF_, TABLE, GAIN, NORMALIZE, DROPOUT, MEANS, RECORD = range(13)  # Kind in csrc/plan.hpp
+
+
+class NotNative(Exception):
+    """A step that csrc does not compute; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a step; `slots` names the numbers kept by the node, `root` those that enter as square roots."""
+
+    kind: int
+    node: Node
+    slots: tuple[str, ...] = ()
+    constants: tuple[float, ...] = ()
+    root: bool = False
+
+
+def number(value: float | Tensor) -> float:
+    """A hyperparameter as a float."""
+    return float(value.detach()) if isinstance(value, Tensor) else float(value)
+
+
+def operations(
+    node: Node, kept: set[str], negative: bool, axes: Callable[[tuple[int, ...]], tuple[float, float]]
+) -> list[Operation]:
+    """The operations of one elementwise step.
+
+    `kept`: names of the numbers that pairs have of it; `negative`: whether the covariance may be; `axes`: as flags of csrc's axes.
+    """
+    if isinstance(node, Affine):
+        w2, b2, grow, shift = (number(v) for v in (node.w2, node.b2, node.grow, node.shift))
+        return [Operation(AFFINE, node, (), (w2 / node.taps, b2, grow / node.taps, shift))]
+    if isinstance(node, Pointwise):
+        return _pointwise(node, negative, axes)
+    if isinstance(node, Gain):
+        return [Operation(GAIN, node, (), axes(node.axes))]
+    if isinstance(node, Normalize):
+        slots = ("scale", "v") + (("shift", "mean") if "shift" in kept else ())
+        return [Operation(NORMALIZE, node, slots, (*axes(node.axes), float(node.bias)))]
+    if isinstance(node, Dropout):
+        return [Operation(DROPOUT, node, ("v",) if "v" in kept else (), (1 / node.keep - 1,))]
+    if isinstance(node, Combine):
+        return [Operation(MEANS, node, tuple(str(k) for k in node.biased))] if len(node.biased) > 1 else []
+    raise NotNative(f"{node.layer}: {type(node).__name__} has no compiled rule")
+
+
+def _pointwise(node: Pointwise, negative: bool, axes: Callable) -> list[Operation]:
+    kind, constants = dual_constants(node.dual, negative)
+    out = [Operation(kind, node, ("v",), constants, root=True)]
+    if node.gain is not None and not isinstance(node.dual, Sign):
+        if not isinstance(node.dual, ABReLU):
+            raise NotNative(f"{node.layer}: a trained gain before {node.dual} has no compiled rule")
+        out.append(Operation(GAIN, node, (), axes(node.gain)))  # x f'(x) = f(x)
+    return out
+
+
+def dual_constants(dual: Dual, negative: bool = True) -> tuple[int, tuple[float, ...]]:
+    """The kind of a function, and its constants in the order that csrc/duals.hpp states."""
+    if type(dual) is ABReLU:
+        a, b = number(dual.a), number(dual.b)
+        return RELU, ((a * a + b * b) / 2, (a - b) ** 2 / (2 * math.pi), float(negative))
+    if type(dual) is Sign:
+        return SIGN, ()
+    if type(dual) is Erf:
+        a, b, c = (number(p) for p in (dual.a, dual.b, dual.c))
+        return ERF, (2 * b * b, 2 / math.pi * a * a, c * c, 4 / math.pi * (a * b) ** 2)
+    if type(dual) is GELU:
+        return GELU_, ()
+    if type(dual) is Sin:
+        a, b, c = (number(p) for p in (dual.a, dual.b, dual.c))
+        return WAVE, (a * a / 2, b * b, math.cos(2 * c))
+    if type(dual) is RBF:
+        return RBF_, (number(dual.gamma),)
+    raise NotNative(f"{dual} has no compiled rule")
+
+
+def keeps_sign(dual: Dual) -> bool:
+    """Whether E f f' >= 0 for every angle."""
+    return type(dual) is ABReLU and number(dual.a) * number(dual.b) <= 0
+
+
+def narrowed(kept: Tensor, root: bool) -> Tensor:
+    """Kept numbers of a node, (N, *S) -> (N, positions)."""
+    kept = kept.detach().flatten(1) if kept.ndim > 1 else kept.detach()[:, None]
+    return torch.sqrt(kept.clamp_min(0)) if root else kept
