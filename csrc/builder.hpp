@@ -54,20 +54,25 @@ public:
             std::vector<int> index(std::size_t(s.count[a]), -1);
             for (std::size_t i = 0; i < d.size(); ++i) index[std::size_t(d[i] - d.front())] = int(i);
             s.index[a] = keep(ints_, index);
-            s.displacement[a] = keep(ints_, d);
         }
         s.columns = int(second.size());
-        std::vector<std::int64_t> at;
+        std::vector<Place> places;
         for (std::size_t i = 0; i < wide.size(); ++i) {
-            at.push_back(plan_.stored_bytes);
             const int d[2] = {first[i / second.size()], second[i % second.size()]};
-            std::int64_t cells = 1;
-            for (int a = 0; a < 2; ++a)
-                cells *= std::max(0, std::min(size1[std::size_t(a)], size2[std::size_t(a)] - d[a]) - std::max(0, -d[a]));
-            plan_.stored_bytes += cells * (wide[i] ? 8 : 4);
+            Place place{};
+            int n[2];
+            for (int a = 0; a < 2; ++a) {
+                place.p[a] = std::max(0, -d[a]);
+                n[a] = std::max(0, std::min(s.size1[a], s.size2[a] - d[a]) - place.p[a]);
+            }
+            place.at = plan_.stored_bytes;
+            place.height = n[0];
+            place.width = n[1];
+            place.wide = wide[i] != 0;
+            plan_.stored_bytes += std::int64_t(n[0]) * n[1] * (place.wide ? 8 : 4);
+            places.push_back(place);
         }
-        s.at = keep(longs_, at);
-        s.wide = keep(bytes_, wide);
+        s.places = keep(places_, places);
         stored_.push_back(s);
         return int(stored_.size()) - 1;
     }
@@ -176,7 +181,9 @@ public:
         plan_.slot_count = int(begin1_.size()) - 1;
         plan_.slot_begin = slots_.data();
         plan_.buffer_count = int(cells_.size());
-        plan_.buffer_cells = cells_.data();
+        buffers_ = {0};
+        for (std::int64_t cells : cells_) buffers_.push_back(buffers_.back() + cells * 3 * (plan_.flat ? flat_groups : 1) + 2);
+        plan_.buffer_at = buffers_.data();
         return plan_;
     }
 
@@ -217,13 +224,13 @@ private:
 
     Plan plan_{};
     bool single_;
-    std::vector<std::int64_t> begin1_, begin2_, slots_, cells_;
+    std::vector<std::int64_t> begin1_, begin2_, slots_, cells_, buffers_;
     std::deque<Part> parts_;
     std::vector<Segment> segments_;
     std::vector<Stored> stored_;
     std::deque<std::vector<int>> ints_;
     std::deque<std::vector<std::int64_t>> longs_;
-    std::deque<std::vector<std::uint8_t>> bytes_;
+    std::deque<std::vector<Place>> places_;
     std::deque<std::vector<double>> doubles_;
     std::deque<std::vector<Entry>> entries_;
 };

@@ -60,24 +60,31 @@ inline Angle<T> angle(Vec<T> x, Vec<T> y, Vec<T> k, Vec<T> e) {
     return p;
 }
 
-// a min(x, 0) + b max(x, 0).  c = {level = (a^2 + b^2) / 2, bend = (a - b)^2 / (2 pi), whether k may be negative}
+// a min(x, 0) + b max(x, 0), divided by `bend`: one factor less in the commonest layer, which the next affine puts back.
+// c = {level = (a^2 + b^2) / 2, bend = (a - b)^2 / (2 pi), whether k may be negative, whether what follows multiplies by bend}
+// Constants come by value: what is stored in a loop might alias them otherwise, and they would be read again every time.
+template <typename T>
+struct Bend {
+    T level, bend;
+    explicit Bend(const double* c) : level(T(c[0] / c[1])), bend(T(c[1])) {}
+};
+
 template <bool ntk, bool exact, bool signs, typename T>
-inline void relu(const double* c, Vec<T> x, Vec<T> y, Vec<T>& k, Vec<T>& t, Vec<T>& e) {
-    const T level = T(c[0]), bend = T(c[1]);
+inline void relu(const Bend<T> c, Vec<T> x, Vec<T> y, Vec<T>& k, Vec<T>& t, Vec<T>& e) {
     const Angle<T> p = angle<exact, signs, T>(x, y, k, e);
-    if constexpr (exact) {  // with M = m (sin theta - theta cos theta): k' = level k + bend M, e' = level e - bend M
+    if constexpr (exact) {  // with M = m (sin theta - theta cos theta): k' = level k + M, e' = level e - M
         const Vec<T> curve = polynomial(HalfAngle<T>::bend, p.u), acute = p.h * (T(2) - p.u * curve);
         const Vec<T> theta = k < 0 ? T(pi) - acute : acute;
         Vec<T> chord = p.h * (p.near + p.a * p.u * curve);
         chord = k < 0 ? chord + T(pi) * p.a : chord;
-        if constexpr (ntk) t = t * (level - bend * theta);
-        k = level * k + bend * chord;
-        e = larger(level * e - bend * chord, Vec<T>{});
+        if constexpr (ntk) t = t * (c.level - theta);
+        k = c.level * k + chord;
+        e = larger(c.level * e - chord, Vec<T>{});
     } else {
         const Vec<T> acute = p.h * angle_ratio(p.u);
-        Vec<T> slope = level - bend * acute;
-        if constexpr (signs) slope = k < 0 ? (level - bend * T(pi)) + bend * acute : slope;
-        k = k * slope + bend * p.sum * p.h;
+        Vec<T> slope = c.level - acute;
+        if constexpr (signs) slope = k < 0 ? (c.level - T(pi)) + acute : slope;
+        k = k * slope + p.sum * p.h;
         if constexpr (ntk) t = t * slope;
     }
 }

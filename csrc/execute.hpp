@@ -169,31 +169,37 @@ void run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, co
     constexpr int fields = 1 + ntk + exact;
     const Plan& plan = *g.plan;
     Cells<T> cells[most_steps];
+    int held[most_steps];  // the step that each buffer last held
+    for (int b = 0; b < plan.buffer_count; ++b) held[b] = -1;
     char* stored = g.workspace + g.at.stored;
     T* line = reinterpret_cast<T*>(g.workspace + g.at.line);
     for (int s = 0; s < segment.step_count; ++s) {
         const Step& step = segment.steps[s];
-        std::int64_t before = 0;
-        for (int b = 0; b < step.buffer; ++b)
-            before += aligned(plan.buffer_cells[b] * 3 * vector_bytes * (plan.flat ? flat_groups : 1));
-        T* memory = reinterpret_cast<T*>(g.workspace + g.at.buffers + before);
+        T* memory = reinterpret_cast<T*>(g.workspace + g.at.buffers + plan.buffer_at[step.buffer] * vector_bytes);
         Cells<T>& c = cells[s] = cells_of<T>(step, plane, memory, fields, g.groups);
-        clear_ring(step, c, fields);
+        const int before = held[step.buffer];
+        if (before < 0 || !same_ring(segment.steps[before], cells[before], step, c)) clear_ring(step, c, fields);
+        held[step.buffer] = s;
         if (!c.width) continue;
-        const bool fused = !in.self && is_fused(step), signs = fused && step.ops[1].c[2] != 0;
+        int done = 0;
+        if (!in.self && is_fused(step)) {
+            const Cells<T>& from = cells[step.sources[0]];
+            if (!is_bent(step)) fused<ntk, exact, Curve::none>(step, from, c, in);
+            else if (step.ops[1].c[2] != 0) fused<ntk, exact, Curve::any>(step, from, c, in);
+            else fused<ntk, exact, Curve::acute>(step, from, c, in);
+            done = is_bent(step) ? 2 : 1;
+            if (step.op_count == done) continue;
+        }
         for (int y = 0; y < c.height; ++y) {
             const Row<T> row = row_of(c, y, in);
-            switch (step.gather) {
+            if (!done) switch (step.gather) {
                 case Gather::input: gather_input<ntk, exact>(step, row); break;
                 case Gather::matrix: gather_matrix<ntk, exact>(row); break;
                 case Gather::load: gather_load<ntk, exact, X>(plan.stored[step.stored], stored, c, y, half); break;
                 case Gather::mix: gather_mix<fields>(step, cells, c, y); break;
-                case Gather::map:
-                    if (!fused) gather_map<fields>(step, cells[step.sources[0]], c, y, line);
-                    else if (signs) fused_row<ntk, exact, true>(step, cells[step.sources[0]], row, y, c.p);
-                    else fused_row<ntk, exact, false>(step, cells[step.sources[0]], row, y, c.p);
+                case Gather::map: gather_map<fields>(step, cells[step.sources[0]], c, y, line); break;
             }
-            for (int o = fused ? 2 : 0; o < step.op_count; ++o) apply<ntk, exact>(step.ops[o], row);
+            for (int o = done; o < step.op_count; ++o) apply<ntk, exact>(step.ops[o], row);
         }
     }
     const Cells<T>& last = cells[segment.step_count - 1];

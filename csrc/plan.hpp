@@ -70,14 +70,18 @@ struct Segment {  // steps that run on one plane at a time
     bool output;  // its last step is the kernel
 };
 
+struct Place {  // one plane of a stored value
+    std::int64_t at;  // bytes from the start of all stored values, for one lane and field
+    int height, width, p[2];
+    bool wide;
+};
+
 struct Stored {  // planes of one value, added to by reductions
     int size1[2], size2[2];
     int lowest[2], count[2];   // displacements along each axis: index[a][d - lowest[a]] is the plane's place, or -1
     const int* index[2];
-    const int* displacement[2];
     int columns;               // planes along the second axis
-    const std::int64_t* at;    // of each plane: bytes from the start of all stored values, for one lane and field
-    const std::uint8_t* wide;
+    const Place* places;
 };
 
 struct Plan {
@@ -85,7 +89,7 @@ struct Plan {
     const Segment* segments;
     const Stored* stored;
     const std::int64_t* slot_begin;  // of each slot on side 1, then on side 2: positions before it (slot_count + 1 entries each)
-    const std::int64_t* buffer_cells;
+    const std::int64_t* buffer_at;          // where each buffer starts, and where the last one ends, in vectors
     std::int64_t line_cells, stored_bytes;  // stored_bytes: for one lane and field
     std::int64_t inputs1, inputs2;          // numbers of an input on both sides
     int out1, out2;          // positions of the kernel
@@ -135,8 +139,6 @@ static inline std::int64_t aligned(std::int64_t bytes) { return (bytes + 127) / 
 static inline Layout layout(const Plan& plan, int vector_bytes, int size) {
     const std::int64_t lanes = vector_bytes / size, across = plan.flat ? flat_groups : 1, numbers = lanes * across;
     const std::int64_t packed = (plan.slot_begin[2 * plan.slot_count + 1] + plan.inputs2) * numbers;
-    std::int64_t cells = 0;
-    for (int b = 0; b < plan.buffer_count; ++b) cells += plan.buffer_cells[b];
     Layout at{};
     at.wide = at.narrow + aligned(packed * size);
     at.first = at.wide + aligned(packed * 8);
@@ -144,7 +146,7 @@ static inline Layout layout(const Plan& plan, int vector_bytes, int size) {
     at.same = at.row + aligned(2 * numbers * 8);
     at.line = at.same + aligned(numbers * 8);
     at.buffers = at.line + aligned(plan.line_cells * 3 * vector_bytes * across);
-    at.stored = at.buffers + aligned(cells * 3 * vector_bytes * across) + 128 * plan.buffer_count;
+    at.stored = at.buffers + aligned(plan.buffer_at[plan.buffer_count] * vector_bytes);
     at.total = at.stored + aligned(plan.stored_bytes * lanes * (plan.ntk ? 2 : 1));
     return at;
 }

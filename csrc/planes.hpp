@@ -39,17 +39,28 @@ inline Cells<T> cells_of(const Step& step, const Plane& plane, T* memory, int fi
 }
 
 template <typename T>
+inline void clear(T* from, std::int64_t numbers) {
+    for (std::int64_t i = 0; i < numbers; i += lanes<T>) store(from + i, Vec<T>{});
+}
+
+template <typename T>
 inline void clear_ring(const Step& step, const Cells<T>& c, int fields) {
-    if (!(step.ring[0] | step.ring[1] | step.ring[2] | step.ring[3])) return;
-    const std::int64_t cell = std::int64_t(fields) * lanes<T>;
-    T* start = c.origin - step.ring[0] * c.row - step.ring[2] * cell;
-    std::memset(start, 0, step.ring[0] * c.row * sizeof(T));
-    std::memset(start + (step.ring[0] + c.height) * c.row, 0, step.ring[1] * c.row * sizeof(T));
-    for (int y = 0; y < c.height; ++y) {
-        T* row = start + (step.ring[0] + y) * c.row;
-        std::memset(row, 0, step.ring[2] * cell * sizeof(T));
-        std::memset(row + (step.ring[2] + c.width) * cell, 0, step.ring[3] * cell * sizeof(T));
+    const std::int64_t cell = std::int64_t(fields) * lanes<T>, left = step.ring[2] * cell, right = step.ring[3] * cell;
+    T* row = c.origin - step.ring[0] * c.row - left;
+    clear(row, step.ring[0] * c.row);
+    row += step.ring[0] * c.row;
+    for (int y = 0; y < c.height; ++y, row += c.row) {
+        clear(row, left);
+        clear(row + left + c.width * cell, right);
     }
+    clear(row, step.ring[1] * c.row);
+}
+
+// Whether a buffer that held one value has the ring of another already: the next layer's is mostly the last one's.
+template <typename T>
+inline bool same_ring(const Step& a, const Cells<T>& x, const Step& b, const Cells<T>& y) {
+    return x.origin == y.origin && x.row == y.row && x.height == y.height && x.width == y.width && a.ring[0] == b.ring[0] &&
+           a.ring[1] == b.ring[1] && a.ring[2] == b.ring[2] && a.ring[3] == b.ring[3];
 }
 
 template <typename T>
@@ -60,20 +71,34 @@ inline Row<T> row_of(const Cells<T>& c, int y, const Inputs<T>& inputs) {
 }
 
 // K = sum_c x1 x2 / C,  e = sum_c (x1 - x2)^2 / 2 C; sums of 16 channels at a time, so that long ones do not drift
-template <bool ntk, bool exact, typename T>
-inline void gather_input(const Step& step, const Row<T>& row) {
+template <bool ntk, bool exact, int known, typename T>
+inline void gather_channels(const Step& step, const Row<T>& row) {
+    constexpr int n = lanes<T>;
     const Inputs<T>& in = *row.inputs;
-    const std::int64_t positions1 = std::int64_t(step.size1[0]) * step.size1[1], positions2 = std::int64_t(step.size2[0]) * step.size2[1];
-    const T mean = T(1) / T(step.channels);
-    each<ntk, exact>(row, [&](int i, Vec<T>& k, Vec<T>& t, Vec<T>& e) {
+    const bool self = in.self;
+    const int channels = known ? known : step.channels, across = in.self ? n * in.across : 1, along = in.self ? n : in.along;
+    const std::int64_t next1 = std::int64_t(step.size1[0]) * step.size1[1] * across;
+    const std::int64_t next2 = std::int64_t(step.size2[0]) * step.size2[1] * in.across * n;
+    const T mean = T(1) / T(channels);
+    const T* left = in.self ? in.x2 + (step.offset1 * in.across + row.first) * n : in.x1 + step.offset1 + row.first;
+    const T* right = in.x2 + (step.offset2 * in.across + row.second) * n;
+    each<ntk, exact>(row, [=](int i, Vec<T>& k, Vec<T>& t, Vec<T>& e) {
         k = e = t = Vec<T>{};
-        const T* b = in.x2 + (step.offset2 * in.across + row.second + i) * lanes<T>;
-        const T* a = in.self ? in.x2 + (step.offset1 * in.across + row.first + i) * lanes<T> : in.x1 + step.offset1 + row.first + i * in.along;
-        for (int block = 0; block < step.channels; block += 16) {
+        if constexpr (known > 0) {
+            const T *a = left + i * along, *b = right + i * n;
+#pragma GCC unroll 4
+            for (int c = 0; c < known; ++c) {
+                const Vec<T> x = self ? load(a + c * next1) : fill(a[c * next1]), y = load(b + c * next2), gap = x - y;
+                k += x * y;
+                if constexpr (exact) e += gap * gap;
+            }
+        }
+        for (int block = 0; block < (known ? 0 : channels); block += 16) {
+            const int end = smaller(block + 16, channels);
             Vec<T> product{}, square{};
-            for (int c = block; c < smaller(block + 16, step.channels); ++c) {
-                const Vec<T> x = in.self ? load(a + c * positions1 * in.across * lanes<T>) : fill(a[c * positions1]);
-                const Vec<T> y = load(b + c * positions2 * in.across * lanes<T>), gap = x - y;
+            const T *a = left + i * along + block * next1, *b = right + i * n + block * next2;
+            for (int c = block; c < end; ++c, a += next1, b += next2) {
+                const Vec<T> x = self ? load(a) : fill(*a), y = load(b), gap = x - y;
                 product += x * y;
                 if constexpr (exact) square += gap * gap;
             }
@@ -83,6 +108,13 @@ inline void gather_input(const Step& step, const Row<T>& row) {
         k *= mean;
         if constexpr (exact) e *= mean * T(0.5);
     });
+}
+
+template <bool ntk, bool exact, typename T>
+inline void gather_input(const Step& step, const Row<T>& row) {
+    if (step.channels == 1) gather_channels<ntk, exact, 1>(step, row);
+    else if (step.channels == 3) gather_channels<ntk, exact, 3>(step, row);
+    else gather_channels<ntk, exact, 0>(step, row);
 }
 
 template <bool ntk, bool exact, typename T>
@@ -135,47 +167,61 @@ inline void gather_mix(const Step& step, const Cells<T>* planes, const Cells<T>&
     }
 }
 
-// The commonest layer in one pass: a 3 x 3 window of step 1, affine, ReLU family.
+// The commonest layers in one pass: a 3 x 3 window of step 1 and affine, alone or with a function of the ReLU family.
 inline bool is_three(const Taps& taps) {
-    return taps.step == 1 && taps.count == 3 && taps.offsets[2] - taps.offsets[0] == 2;
+    return taps.step == 1 && taps.count == 3 && taps.offsets[1] == taps.offsets[0] + 1 && taps.offsets[2] == taps.offsets[0] + 2;
 }
 inline bool is_fused(const Step& step) {
-    return step.gather == Gather::map && step.op_count > 1 && is_three(step.taps[0]) && is_three(step.taps[1]) &&
-           step.ops[0].kind == Kind::affine && step.ops[1].kind == Kind::relu;
+    return step.gather == Gather::map && step.op_count > 0 && is_three(step.taps[0]) && is_three(step.taps[1]) &&
+           step.ops[0].kind == Kind::affine;
+}
+inline bool is_bent(const Step& step) {  // the fused relu leaves its factor to what follows
+    return step.op_count > 1 && step.ops[1].kind == Kind::relu && step.ops[1].c[3] != 0;
 }
 
-template <bool ntk, bool exact, bool signs, typename T>
-inline void fused_row(const Step& step, const Cells<T>& from, const Row<T>& row, int y, const int (&p)[2]) {
+enum class Curve { none, acute, any };  // no function; one of covariances that are never negative; or of any
+
+template <bool ntk, bool exact, Curve curve, typename T>
+void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in) {
     constexpr int fields = 1 + ntk + exact, n = lanes<T>, cell = fields * n;
-    const T* r0 = from.origin + (p[0] + y + step.taps[0].offsets[0] - from.p[0]) * from.row +
-                  std::int64_t(p[1] + step.taps[1].offsets[0] - from.p[1]) * cell;
-    const T *r1 = r0 + from.row, *r2 = r1 + from.row;
-    const double *line = step.ops[0].c, *curve = step.ops[1].c;
-    const T* x = row.left(step.ops[1].slots[0]);
-    const T* right = row.right(step.ops[1].slots[0]);
-    T* __restrict out = row.cells;
-    Vec<T> pair[fields], last[fields];
-    for (int f = 0; f < fields; ++f) {
-        const Vec<T> a = load(r0 + f * n) + load(r1 + f * n) + load(r2 + f * n);
-        last[f] = load(r0 + cell + f * n) + load(r1 + cell + f * n) + load(r2 + cell + f * n);
-        pair[f] = a + last[f];
-    }
-    for (int i = 0; i < row.width; ++i) {
-        Vec<T> sum[3];
+    const Line<T> line(step.ops[0].c);
+    const Op& function = step.ops[curve == Curve::none ? 0 : 1];
+    const Bend<T> bend(function.c);
+    const Row<T> top = row_of(to, 0, in);
+    const T *x = nullptr, *right = nullptr;
+    if constexpr (curve != Curve::none) x = top.left(function.slots[0]), right = top.right(function.slots[0]);
+    const T* r0 = from.origin + (to.p[0] + step.taps[0].offsets[0] - from.p[0]) * from.row +
+                  std::int64_t(to.p[1] + step.taps[1].offsets[0] - from.p[1]) * cell;
+    T* out = to.origin;
+    const std::int64_t next = from.row, next_out = to.row, next1 = to.width1, next2 = std::int64_t(to.width2) * n;
+    const int width = to.width;
+    for (int y = 0; y < to.height; ++y, r0 += next, out += next_out) {
+        const T *r1 = r0 + next, *r2 = r1 + next;
+        Vec<T> pair[fields], last[fields];
         for (int f = 0; f < fields; ++f) {
-            const std::int64_t at = std::int64_t(i + 2) * cell + f * n;
-            const Vec<T> next = load(r0 + at) + load(r1 + at) + load(r2 + at);
-            sum[f] = pair[f] + next;
-            pair[f] = last[f] + next;
-            last[f] = next;
+            const Vec<T> a = load(r0 + f * n) + load(r1 + f * n) + load(r2 + f * n);
+            last[f] = load(r0 + cell + f * n) + load(r1 + cell + f * n) + load(r2 + cell + f * n);
+            pair[f] = a + last[f];
         }
-        Vec<T> k = sum[0], t = ntk ? sum[1] : Vec<T>{}, e = exact ? sum[fields - 1] : Vec<T>{};
-        affine<ntk, exact, T>(line, k, t, e);
-        relu<ntk, exact, signs, T>(curve, fill(x[i]), load(right + i * n), k, t, e);
-        T* to = out + std::int64_t(i) * cell;
-        store(to, k);
-        if constexpr (ntk) store(to + n, t);
-        if constexpr (exact) store(to + (fields - 1) * n, e);
+        for (int i = 0; i < width; ++i) {
+            Vec<T> sum[fields];
+            for (int f = 0; f < fields; ++f) {
+                const std::int64_t at = std::int64_t(i + 2) * cell + f * n;
+                const Vec<T> column = load(r0 + at) + load(r1 + at) + load(r2 + at);
+                sum[f] = pair[f] + column;
+                pair[f] = last[f] + column;
+                last[f] = column;
+            }
+            Vec<T> k = sum[0], t = ntk ? sum[fields - 1 - exact] : Vec<T>{}, e = exact ? sum[fields - 1] : Vec<T>{};
+            affine<ntk, exact, T>(line, k, t, e);
+            if constexpr (curve != Curve::none)
+                relu<ntk, exact, curve == Curve::any, T>(bend, fill(x[i]), load(right + i * n), k, t, e);
+            T* cells = out + std::int64_t(i) * cell;
+            store(cells, k);
+            if constexpr (ntk) store(cells + n, t);
+            if constexpr (exact) store(cells + (fields - 1) * n, e);
+        }
+        if constexpr (curve != Curve::none) x += next1, right += next2;
     }
 }
 

@@ -64,12 +64,17 @@ inline void dual(const Op& op, const Row<T>& row, Dual apply) {
 }
 
 // c = {scale, b2, grow, shift}:  K' = scale K + b2,  Theta' = grow K + shift + scale Theta,  e' = scale e
+template <typename T>
+struct Line {
+    T scale, b2, grow, shift;
+    explicit Line(const double* c) : scale(T(c[0])), b2(T(c[1])), grow(T(c[2])), shift(T(c[3])) {}
+};
+
 template <bool ntk, bool exact, typename T>
-inline void affine(const double* c, Vec<T>& k, Vec<T>& t, Vec<T>& e) {
-    const T scale = T(c[0]), b2 = T(c[1]), grow = T(c[2]), shift = T(c[3]);
-    if constexpr (ntk) t = scale * t + (grow * k + shift);
-    k = scale * k + b2;
-    if constexpr (exact) e = scale * e;
+inline void affine(const Line<T> c, Vec<T>& k, Vec<T>& t, Vec<T>& e) {
+    if constexpr (ntk) t = c.scale * t + (c.grow * k + c.shift);
+    k = c.scale * k + c.b2;
+    if constexpr (exact) e = c.scale * e;
 }
 
 // c = {axis 0 counts, axis 1 counts}: a trained gain adds K to the tangent at equal positions of some axes.
@@ -150,10 +155,15 @@ inline void apply(const Op& op, const Row<T>& row) {
     const double* c = op.c;
     switch (op.kind) {
         case Kind::affine:
-            each<ntk, exact>(row, [=](int, V& k, V& t, V& e) { affine<ntk, exact, T>(c, k, t, e); });
+            each<ntk, exact>(row, [line = Line<T>(c)](int, V& k, V& t, V& e) { affine<ntk, exact, T>(line, k, t, e); });
             break;
         case Kind::relu:
-            dual<ntk, exact>(op, row, [=](V x, V y, V& k, V& t, V& e) { relu<ntk, exact, true, T>(c, x, y, k, t, e); });
+            dual<ntk, exact>(op, row, [bend = Bend<T>(c), factor = T(c[3] != 0 ? 1 : c[1])](V x, V y, V& k, V& t, V& e) {
+                relu<ntk, exact, true, T>(bend, x, y, k, t, e);
+                k *= factor;
+                if constexpr (ntk) t *= factor;
+                if constexpr (exact) e *= factor;
+            });
             break;
         case Kind::sign:
             dual<ntk, exact>(op, row, [=](V x, V y, V& k, V& t, V& e) { sign<ntk, exact, T>(x, y, k, t, e); });

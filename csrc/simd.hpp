@@ -36,7 +36,7 @@ inline void store(T* p, Vec<T> v) {
 }
 template <typename T>
 inline Vec<T> fill(T a) {
-    return Vec<T>{} + a;
+    return a - Vec<T>{};  // not +, which would turn -0 into 0 and so cost an instruction
 }
 
 #if defined(__AVX512F__)

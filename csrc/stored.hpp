@@ -14,65 +14,50 @@ inline Vec<double> widened(const float* p) {
 }
 inline Half narrowed(Vec<double> v) { return __builtin_convertvector(v, Half); }
 
-struct Place {  // one stored plane
-    char* memory;
-    bool wide;
-    int height, width, p[2];
-    std::int64_t half;  // bytes of half the lanes, where they are in double precision beside single
-};
-
-// `lanes`: of the data's precision, X; a double vector holds all of them, or half.
+// `at` numbers the cells and fields of a plane: cell * fields + field.
 template <typename X>
-inline Place place_of(const Stored& value, int a, int b, char* memory, int fields) {
-    const int i = a * value.columns + b, at[2] = {a, b};
-    Place place;
-    int n[2];
-    for (int axis = 0; axis < 2; ++axis) {
-        const int d = value.displacement[axis][at[axis]];
-        place.p[axis] = greater(0, -d);
-        n[axis] = greater(0, smaller(value.size1[axis], value.size2[axis] - d) - place.p[axis]);
-    }
-    place.height = n[0];
-    place.width = n[1];
-    place.memory = memory + value.at[i] * lanes<X> * fields;
-    place.wide = value.wide[i];
-    place.half = std::int64_t(n[0]) * n[1] * fields * vector_bytes;
-    return place;
+inline char* memory_of(const Place& place, char* memory, int fields) {
+    return memory + place.at * lanes<X> * fields;
+}
+inline std::int64_t half_of(const Place& place, int fields) {  // doubles to the other half of the lanes
+    return std::int64_t(place.height) * place.width * fields * lanes<double>;
 }
 
 // The vector of one field at cell `i` of a plane, for all lanes (float) or the lanes of one half (double).
-template <typename X, typename T>
-inline Vec<T> fetch(const Place& place, std::int64_t i, int half) {
+template <typename X, int fields, typename T>
+inline Vec<T> fetch(const Place& place, char* stored, std::int64_t i, int half) {
+    char* memory = memory_of<X>(place, stored, fields);
     if constexpr (sizeof(T) == 4) {
-        if (!place.wide) return load(reinterpret_cast<const float*>(place.memory) + i * lanes<float>);
-        const double* p = reinterpret_cast<const double*>(place.memory) + i * lanes<double>;
-        Half both[2] = {narrowed(load(p)), narrowed(load(p + place.half / 8))};
+        if (!place.wide) return load(reinterpret_cast<const float*>(memory) + i * lanes<float>);
+        const double* p = reinterpret_cast<const double*>(memory) + i * lanes<double>;
+        Half both[2] = {narrowed(load(p)), narrowed(load(p + half_of(place, fields)))};
         Vec<float> v;
         std::memcpy(&v, both, sizeof v);
         return v;
     } else {
-        if (place.wide) return load(reinterpret_cast<const double*>(place.memory + half * place.half) + i * lanes<double>);
-        return widened(reinterpret_cast<const float*>(place.memory) + i * lanes<float> + half * lanes<double>);
+        if (place.wide) return load(reinterpret_cast<const double*>(memory) + half * half_of(place, fields) + i * lanes<double>);
+        return widened(reinterpret_cast<const float*>(memory) + i * lanes<float> + half * lanes<double>);
     }
 }
 
-template <typename X, typename T>
-inline void add(const Place& place, std::int64_t i, int half, Vec<T> v, double coefficient) {
+template <typename X, int fields, typename T>
+inline void add(const Place& place, char* stored, std::int64_t i, int half, Vec<T> v, double coefficient) {
+    char* memory = memory_of<X>(place, stored, fields);
     if constexpr (sizeof(T) == 4) {
         if (!place.wide) {
-            float* p = reinterpret_cast<float*>(place.memory) + i * lanes<float>;
+            float* p = reinterpret_cast<float*>(memory) + i * lanes<float>;
             store(p, load(p) + v * float(coefficient));
         } else {
             alignas(vector_bytes) float lane[lanes<float>];
             store(lane, v);
-            double* p = reinterpret_cast<double*>(place.memory) + i * lanes<double>;
-            for (int h = 0; h < 2; ++h, p += place.half / 8) store(p, load(p) + widened(lane + h * lanes<double>) * coefficient);
+            double* p = reinterpret_cast<double*>(memory) + i * lanes<double>;
+            for (int h = 0; h < 2; ++h, p += half_of(place, fields)) store(p, load(p) + widened(lane + h * lanes<double>) * coefficient);
         }
     } else if (place.wide) {
-        double* p = reinterpret_cast<double*>(place.memory + half * place.half) + i * lanes<double>;
+        double* p = reinterpret_cast<double*>(memory) + half * half_of(place, fields) + i * lanes<double>;
         store(p, load(p) + v * coefficient);
     } else {
-        float* p = reinterpret_cast<float*>(place.memory) + i * lanes<float> + half * lanes<double>;
+        float* p = reinterpret_cast<float*>(memory) + i * lanes<float> + half * lanes<double>;
         const Half sum = narrowed(widened(p) + v * coefficient);
         std::memcpy(p, &sum, sizeof sum);
     }
@@ -82,10 +67,10 @@ template <bool ntk, bool exact, typename X, typename T>
 inline void gather_load(const Stored& value, char* memory, const Cells<T>& c, int y, int half) {
     constexpr int kept = 1 + ntk, cell = (1 + ntk + exact) * lanes<T>;
     const int a = value.index[0][c.d[0] - value.lowest[0]], b = value.index[1][c.d[1] - value.lowest[1]];
-    const Place place = place_of<X>(value, a, b, memory, kept);
+    const Place& place = value.places[a * value.columns + b];
     for (int x = 0; x < c.width; ++x) {
         T* to = c.origin + y * c.row + x * cell;
-        for (int f = 0; f < kept; ++f) store(to + f * lanes<T>, fetch<X, T>(place, (std::int64_t(y) * place.width + x) * kept + f, half));
+        for (int f = 0; f < kept; ++f) store(to + f * lanes<T>, fetch<X, kept, T>(place, memory, (std::int64_t(y) * place.width + x) * kept + f, half));
         if constexpr (exact) store(to + kept * lanes<T>, Vec<T>{});  // only an input with itself is exact here
     }
 }
@@ -117,6 +102,13 @@ inline void reduce(const Reduction& reduction, const Stored& value, char* memory
     if (!c.width) return;
     const Table &down = reduction.axis[0], &across = reduction.axis[1];
     const bool total = gathers(across, c.d[1], c.p[1], c.width);
+    constexpr int near = 8;  // planes side by side whose rows are found once
+    int lowest = 1 << 30, highest = -1;
+    for (const Entry* s = entries(across, c.d[1], c.p[1]).begin; s < entries(across, c.d[1], c.p[1] + c.width - 1).end; ++s) {
+        lowest = smaller(lowest, s->plane);
+        highest = greater(highest, s->plane);
+    }
+    const int planes = highest - lowest < near ? highest - lowest + 1 : near + 1;
     for (int y = 0; y < c.height; ++y) {
         const Span rows = entries(down, c.d[0], c.p[0] + y);
         if (rows.begin == rows.end) continue;
@@ -125,17 +117,43 @@ inline void reduce(const Reduction& reduction, const Stored& value, char* memory
         if (total)
             for (int x = 0; x < c.width; ++x)
                 for (int f = 0; f < kept; ++f) sums[f] += load(in + x * cell + f * lanes<T>);
-        for (const Entry* r = rows.begin; r < rows.end; ++r)
-            for (int x = 0; x < (total ? 1 : c.width); ++x) {
+        for (const Entry* r = rows.begin; r < rows.end; ++r) {
+            const Place* places = value.places + r->plane * value.columns;
+            if (total) {
+                const Entry& s = *entries(across, c.d[1], c.p[1]).begin;
+                const Place& place = places[s.plane];
+                const std::int64_t i = std::int64_t(r->position - place.p[0]) * place.width + s.position - place.p[1];
+                for (int f = 0; f < kept; ++f) add<X, kept, T>(place, memory, i * kept + f, half, sums[f], r->coefficient * s.coefficient);
+                continue;
+            }
+            T* base[near];  // cells of the row that is added to, in each of the planes that its positions go to
+            for (int p = 0; p < planes && planes <= near; ++p) {
+                const Place& place = places[lowest + p];
+                const std::int64_t cells = std::int64_t(r->position - place.p[0]) * place.width - place.p[1];
+                char* at = memory_of<X>(place, memory, kept);
+                base[p] = place.wide == (sizeof(T) == 8) && r->position >= place.p[0] && r->position < place.p[0] + place.height
+                              ? reinterpret_cast<T*>(at) + (sizeof(T) == 8 ? half * half_of(place, kept) : 0) + cells * kept * lanes<T>
+                              : nullptr;
+            }
+            const T weight = T(r->coefficient);
+            for (int x = 0; x < c.width; ++x) {
                 const Span columns = entries(across, c.d[1], c.p[1] + x);
                 for (const Entry* s = columns.begin; s < columns.end; ++s) {
-                    const Place place = place_of<X>(value, r->plane, s->plane, memory, kept);
+                    const T* value_at = in + x * cell;
+                    T* to = planes <= near ? base[s->plane - lowest] : nullptr;
+                    if (to) {
+                        to += std::int64_t(s->position) * kept * lanes<T>;
+                        const T coefficient = weight * T(s->coefficient);
+                        for (int f = 0; f < kept; ++f) store(to + f * lanes<T>, load(to + f * lanes<T>) + load(value_at + f * lanes<T>) * coefficient);
+                        continue;
+                    }
+                    const Place& place = places[s->plane];
                     const std::int64_t i = std::int64_t(r->position - place.p[0]) * place.width + s->position - place.p[1];
                     for (int f = 0; f < kept; ++f)
-                        add<X, T>(place, i * kept + f, half, total ? sums[f] : load(in + x * cell + f * lanes<T>),
-                                  r->coefficient * s->coefficient);
+                        add<X, kept, T>(place, memory, i * kept + f, half, load(value_at + f * lanes<T>), r->coefficient * s->coefficient);
                 }
             }
+        }
     }
 }
 

@@ -18,7 +18,7 @@ from .progress import watched
 from .products import Products, many_are_close
 
 _ROWS = 256  # of a matrix product at a time
-_PIECES = 64  # calls that a kernel is computed in, so that progress can be told
+_CELLS = 4e9  # values of a step that a thread computes between two looks at the progress: about a second
 _LANES = 16  # pairs that are computed side by side
 _SHARE = 8  # groups of pairs a thread, at least, in one call
 
@@ -96,7 +96,7 @@ def compiled_pairs(
     out = [torch.empty(n1, n2 * code.positions1 * code.positions2, dtype=first.width) for _ in range(1 + ntk)]
     threads = torch.get_num_threads()
     least = -(-_SHARE * threads * _LANES // max(n2, 1))
-    step = _ROWS if products else tile or max(least, -(-n1 // _PIECES))
+    step = _ROWS if products else tile or max(least, int(_CELLS * threads / (low.cells() * max(n2, 1))))
     for i in watched([slice(i, min(n1, i + step)) for i in range(0, n1, step)], progress):
         given = products.rows(i) if products else (None, None, None, 0.0)
         ranges = (i.start, i.stop, i.start if shared else 0, n2)

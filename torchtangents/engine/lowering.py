@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from ..covariance.node import Node
 from ..covariance.pointwise import Pointwise
 from . import tables
 from .needs import Needs, planes_for
-from .operations import RECORD, NotNative, Operation, keeps_sign, number, operations
+from .operations import AFFINE, RECORD, RELU, NotNative, Operation, keeps_sign, number, operations
 from .runs import Run
 
 INPUT, MATRIX, LOAD, MAP, MIX = range(5)  # Gather in csrc/plan.hpp
@@ -200,6 +200,17 @@ class Lowering:
             out.append((*d, wide, exact and d == (0, 0) and one == two))  # type: ignore[arg-type]
         return out
 
+    def cells(self) -> int:
+        """Values that all steps compute for one pair."""
+        total = 0
+        for segment in self.segments:
+            for step in segment.steps:
+                one, two = self.sizes(step.node)
+                for d0, d1, _, _ in segment.planes:
+                    d = d0 * step.stride[0], d1 * step.stride[1]  # type: ignore[index]
+                    total += math.prod(max(0, min(a, b - c) - max(0, -c)) for a, b, c in zip(one, two, d, strict=True))
+        return max(total, 1)
+
     # Segments
 
     def _segments(self) -> list[Segment]:
@@ -287,6 +298,8 @@ class Lowering:
         steps = [s for s in steps if s is not last] + [last]
         self._strides(steps)
         self._buffers(steps)
+        if not self.own:
+            _fold(steps)
         reductions = []
         mixing = [c for c in self.consumers[target] if not c.local]
         for node in mixing:
@@ -360,3 +373,18 @@ class Lowering:
             else:
                 step.buffer, count = count, count + 1
             free += [s.buffer for s in {id(s): s for s in step.sources}.values() if last[id(s)] == i]
+
+
+def _fold(steps: list[Step]) -> None:
+    """The constant factor of a ReLU goes into the affine steps that read it, where nothing else does."""
+    for step in steps[:-1]:
+        if not step.operations or step.operations[-1].kind != RELU:
+            continue
+        readers = [s for s in steps if step in s.sources]
+        if all(s.gather == MAP and s.operations and s.operations[0].kind == AFFINE for s in readers):
+            relu = step.operations[-1]
+            level, bend, negative, _ = relu.constants
+            step.operations[-1] = replace(relu, constants=(level, bend, negative, 1.0))
+            for s in readers:
+                scale, b2, grow, shift = s.operations[0].constants
+                s.operations[0] = replace(s.operations[0], constants=(scale * bend, b2, grow * bend, shift))

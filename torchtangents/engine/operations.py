@@ -66,7 +66,7 @@ def operations(
 
 def _pointwise(node: Pointwise, negative: bool, axes: Callable) -> list[Operation]:
     kind, constants = dual_constants(node.dual, negative)
-    out = [Operation(kind, node, ("v",), constants, root=True)]
+    out = [Operation(kind, node, () if kind == AFFINE else ("v",), constants, root=True)]
     if node.gain is not None and not isinstance(node.dual, Sign):
         if not isinstance(node.dual, ABReLU):
             raise NotNative(f"{node.layer}: a trained gain before {node.dual} has no compiled rule")
@@ -78,7 +78,9 @@ def dual_constants(dual: Dual, negative: bool = True) -> tuple[int, tuple[float,
     """The kind of a function, and its constants in the order that csrc/duals.hpp states."""
     if type(dual) is ABReLU:
         a, b = number(dual.a), number(dual.b)
-        return RELU, ((a * a + b * b) / 2, (a - b) ** 2 / (2 * math.pi), float(negative))
+        if a == b:
+            return AFFINE, (a * a, 0.0, 0.0, 0.0)
+        return RELU, ((a * a + b * b) / 2, (a - b) ** 2 / (2 * math.pi), float(negative), 0.0)
     if type(dual) is Sign:
         return SIGN, ()
     if type(dual) is Erf:
