@@ -54,6 +54,8 @@ inline Angle<T> angle(Vec<T> x, Vec<T> y, Vec<T> k, Vec<T> e) {
         const T noise = 8 * (sizeof(T) == 4 ? T(1.1920929e-7) : T(2.220446049250313e-16));
         close = close > gap * (x + y) * noise ? close : Vec<T>{};
         p.near = k > p.m * T(0.5) ? (close < p.m ? close : p.m) : p.near;
+    } else if constexpr (sizeof(T) == 8) {  // equal but for rounding: flat ground, positions that circular padding repeats
+        p.near = p.near > p.m * (16 * 2.220446049250313e-16) ? p.near : Vec<T>{};
     }
     p.u = p.near / p.sum;
     p.h = root(p.u);

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from .covariance.grid import zero_planes
+from .engine.backend import NAMES, pairs
 from .engine.needs import output_planes
 from .engine.sides import self_pass
-from .engine.tiles import all_pairs
 from .graph.program import Program, record
 from .inputs import as_arguments, check_finite, check_pair, check_result
 
@@ -143,8 +143,8 @@ def _compute(
     net: torch.nn.Module, x1: Inputs, x2: Inputs | None, want_ntk: bool, diagonal: bool, tile: int | None,
     progress: bool | None, backend: str, devices: Any,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    if backend not in ("auto", "reference"):
-        raise ValueError(f"expected backend 'auto' or 'reference' (others are not built yet), got {backend!r}")
+    if backend not in NAMES:
+        raise ValueError(f"expected backend 'auto', 'reference' or 'cpu' ('triton' is not built yet), got {backend!r}")
     if tile is not None and (not isinstance(tile, int) or tile < 1):
         raise ValueError(f"expected tile as a positive number of inputs, got {tile!r}")
     if devices is not None:
@@ -159,11 +159,17 @@ def _compute(
     check_finite(args1, "x1")
     first = record(net, args1)
     second = first if args2 is None else record(net, args2)
-    return execute(first, second, want_ntk, diagonal, tile, progress)
+    return execute(first, second, want_ntk, diagonal, tile, progress, backend)
 
 
 def execute(
-    first: Program, second: Program, ntk: bool, diagonal: bool = False, tile: int | None = None, progress: bool | None = None
+    first: Program,
+    second: Program,
+    ntk: bool,
+    diagonal: bool = False,
+    tile: int | None = None,
+    progress: bool | None = None,
+    backend: str = "auto",
 ) -> tuple[Tensor, Tensor | None]:
     """The kernels of recorded programs, in the precision of the data."""
     if diagonal:
@@ -172,9 +178,7 @@ def execute(
         assert block is not None
         parts = tuple(None if p is None else block.grid.dense(p) for p in (block.nngp, block.ntk if ntk else None))
     else:
-        kept1, _ = self_pass(first, tile=tile)
-        kept2 = kept1 if second is first else self_pass(second, tile=tile)[0]
-        parts = all_pairs(first, second, kept1, kept2, output_planes(first, second), ntk, tile, progress)
+        parts = pairs(first, second, output_planes(first, second), ntk, tile, progress, backend)
     results = tuple(None if p is None else _arranged(p, first, second, 1 if diagonal else 2) for p in parts)
     for part in results:
         if part is not None:

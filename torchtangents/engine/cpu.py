@@ -11,11 +11,11 @@ from torch import Tensor
 from ..covariance.grid import Planes
 from ..covariance.node import Node
 from ..graph.program import Program, widened
-from .lowering import MAP, Lowering, Step
+from .lowering import Gather, Lowering, Step
 from .needs import pair_needs
 from .numbers import kept_names, kept_numbers
-from .progress import watched
 from .products import Products, many_are_close
+from .progress import watched
 
 _ROWS = 256  # of a matrix product at a time
 _CELLS = 4e9  # values of a step that a thread computes between two looks at the progress: about a second
@@ -49,12 +49,13 @@ class Code:
             plan.segment([(a, b, wide and single, exact) for a, b, wide, exact in segment.planes], segment.output)
             index = {id(s): i for i, s in enumerate(segment.steps)}
             for step in segment.steps:
+                taps = step.taps if step.gather == Gather.MAP else []
                 plan.step(
-                    step.gather, step.buffer, *low.sizes(step.node), step.stride, places[step.stored],
-                    [index[id(s)] for s in step.sources], step.weights, step.taps if step.gather == MAP else [], self._data(step),
+                    int(step.gather), step.buffer, *low.sizes(step.node), step.stride, places[step.stored],
+                    [index[id(s)] for s in step.sources], step.weights, taps, self._data(step),
                 )  # fmt: skip
                 for op in step.operations:
-                    plan.op(op.kind, [self._slot(op.node, name, op.root) for name in op.slots], list(op.constants))
+                    plan.op(int(op.kind), [self._slot(op.node, name, op.root) for name in op.slots], list(op.constants))
             for reduction in segment.reductions:
                 plan.reduce(places[reduction.target], reduction.tables)
 
@@ -73,39 +74,47 @@ class Code:
         return self.slots[key]
 
 
-def compiled_pairs(
-    first: Program, second: Program, wanted: Planes, ntk: bool, tile: int | None, progress: bool | None, instructions: str = ""
-) -> tuple[Tensor, Tensor | None]:
-    """(nngp, ntk) of every pair, as `all_pairs`; raises `NotNative` where csrc has no rule."""
-    shared = second is first
-    if first.width == torch.float32 and many_are_close(first, second):
-        first = widened(first)
-        second = first if shared else widened(second)
-    single = first.width == torch.float32
-    needs = pair_needs(first, second, wanted)
-    names = {step: kept_names(needs, step) for step in needs.planes}
-    low = Lowering(needs, single, names)
-    code = Code(low, ntk, single)
-    x1 = low.inputs1.rows()
-    x2 = x1 if shared else low.inputs2.rows()
-    products = Products(x1, x2) if low.by_product else None
-    numbers1 = kept_numbers(first, list(code.slots), x1, code.wide, code.narrow)
-    twins = [(low.twin[node], name, root) for node, name, root in code.slots]
-    numbers2 = numbers1 if shared else kept_numbers(second, twins, x2, code.wide, code.narrow)
-    n1, n2 = first.batch, second.batch
-    out = [torch.empty(n1, n2 * code.positions1 * code.positions2, dtype=first.width) for _ in range(1 + ntk)]
-    threads = torch.get_num_threads()
-    least = -(-_SHARE * threads * _LANES // max(n2, 1))
-    step = _ROWS if products else tile or max(least, int(_CELLS * threads / (low.cells() * max(n2, 1))))
-    for i in watched([slice(i, min(n1, i + step)) for i in range(0, n1, step)], progress):
-        given = products.rows(i) if products else (None, None, None, 0.0)
-        ranges = (i.start, i.stop, i.start if shared else 0, n2)
-        code.plan.run(
-            x1, x2, *given, numbers1.narrow, numbers2.narrow, numbers1.wide, numbers2.wide, out[0], out[1] if ntk else None,
-            shared, ranges, threads, instructions,
-        )  # fmt: skip
-    if shared:
-        for part in out:
-            importlib.import_module("torchtangents._native").mirror(part, code.positions1)
-    parts = [p.view(n1, n2, *first.root.size, *second.root.size) for p in out]
-    return parts[0], parts[1] if ntk else None
+class Prepared:
+    """Two programs of one model, lowered: raises `NotNative` where csrc has no rule for a step."""
+
+    def __init__(self, first: Program, second: Program, wanted: Planes, ntk: bool, instructions: str = ""):
+        self.shared, self.ntk, self.instructions = second is first, ntk, instructions
+        self.width = first.width
+        if first.width == torch.float32 and many_are_close(first, second):
+            first = widened(first)
+            second = first if self.shared else widened(second)
+        self.first, self.second = first, second
+        single = first.width == torch.float32
+        needs = pair_needs(first, second, wanted)
+        low = self.low = Lowering(needs, single, {step: kept_names(needs, step) for step in needs.planes})
+        self.code = Code(low, ntk, single)
+
+    def run(self, tile: int | None, progress: bool | None) -> tuple[Tensor, Tensor | None]:
+        """(nngp, ntk) of every pair, dense over what positions are left."""
+        first, second, low, code, shared = self.first, self.second, self.low, self.code, self.shared
+        x1 = low.inputs1.rows()
+        x2 = x1 if shared else low.inputs2.rows()
+        products = Products(x1, x2) if low.by_product else None
+        slots = list(code.slots)
+        numbers1 = kept_numbers(first, slots, x1, code.wide, code.narrow, low.by_code)
+        if shared:
+            numbers2 = numbers1
+        else:
+            twins = [(low.twin[node], name, root) for node, name, root in slots]
+            numbers2 = kept_numbers(second, twins, x2, code.wide, code.narrow, low.by_code)
+        n1, n2 = first.batch, second.batch
+        out = [torch.empty(n1, n2 * code.positions1 * code.positions2, dtype=first.width) for _ in range(1 + self.ntk)]
+        threads = torch.get_num_threads()
+        least = -(-_SHARE * threads * _LANES // max(n2, 1))
+        step = _ROWS if products else tile or max(least, int(_CELLS * threads / (low.cells() * max(n2, 1))))
+        for i in watched([slice(i, min(n1, i + step)) for i in range(0, n1, step)], progress):
+            given = products.rows(i) if products else (None, None, None, 0.0)
+            ranges = (i.start, i.stop, i.start if shared else 0, n2)
+            kept = (numbers1.narrow, numbers2.narrow, numbers1.wide, numbers2.wide)
+            results = (out[0], out[1] if self.ntk else None)
+            code.plan.run(x1, x2, *given, *kept, *results, shared, ranges, threads, self.instructions)
+        if shared:
+            for part in out:
+                importlib.import_module("torchtangents._native").mirror(part, code.positions1)
+        parts = [p.view(n1, n2, *first.root.size, *second.root.size).to(self.width) for p in out]
+        return parts[0], parts[1] if self.ntk else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 
 import torch
 from torch import Tensor
@@ -19,22 +20,27 @@ from ..covariance.kinked import ABReLU, Sign
 from ..covariance.laws import Affine, Gain, Input
 from ..covariance.maps import Linear, Sum, Trace, Window
 from ..covariance.node import Node
-from ..covariance.pointwise import Pointwise
+from ..covariance.pointwise import Normalize, Pointwise
 from . import tables
 from .needs import Needs, planes_for
-from .operations import AFFINE, RECORD, RELU, NotNative, Operation, keeps_sign, number, operations
+from .operations import Kind, NotNative, Operation, keeps_sign, number, operations
 from .runs import Run
 
-INPUT, MATRIX, LOAD, MAP, MIX = range(5)  # Gather in csrc/plan.hpp
 _CHANNELS = 8  # of flat data, up to which products are summed directly and not by a matrix product
 _STEPS = 64
+
+
+class Gather(IntEnum):
+    """Gather of csrc/plan.hpp: where the values of a step come from."""
+
+    INPUT, MATRIX, LOAD, MAP, MIX = range(5)
 
 
 @dataclass
 class Step:
     """One step of a segment."""
 
-    gather: int
+    gather: Gather
     node: Node
     sources: list[Step] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
@@ -116,6 +122,11 @@ class Lowering:
         self.segments = self._segments()
 
     @property
+    def by_code(self) -> bool:
+        """Whether csrc keeps the per-input numbers itself: second moments only, no normalisers or means."""
+        return not any(isinstance(s, Normalize) or (isinstance(s, Combine) and len(s.biased) > 1) for s in self.needs.steps1)
+
+    @property
     def by_product(self) -> bool:
         """Whether the data enter as one matrix product."""
         return self.flat and len(self.inputs1.parts) == 1 and self.inputs1.count > _CHANNELS
@@ -134,9 +145,7 @@ class Lowering:
             if len(places) > 1:
                 raise NotNative(f"{node.layer}: joins values whose positions come from different axes")
             (axes,) = places
-            self.axes[node] = (
-                tuple(a for k, a in enumerate(axes) if k != node.axis) if isinstance(node, (Sum, Trace)) else axes
-            )
+            self.axes[node] = tuple(a for k, a in enumerate(axes) if k != node.axis) if isinstance(node, (Sum, Trace)) else axes
         self.negative[node] = self._may_be_negative(node)
 
     def _may_be_negative(self, node: Node) -> bool:
@@ -221,8 +230,7 @@ class Lowering:
             elif run.target not in self.merged:
                 node = run.target
                 if node in self.stored and (node is self.root or any(not c.local for c in self.consumers[node])):
-                    step = Step(LOAD, node, stored=node)
-                    out.append(self._finished([step], node, exact=False))
+                    out.append(self._finished([Step(Gather.LOAD, node, stored=node)], node, exact=False))
         return out
 
     def _segment(self, run: Run) -> Segment:
@@ -231,7 +239,7 @@ class Lowering:
         for source in run.sources:
             if source not in self.stored:
                 raise NotNative(f"{source.layer}: is stored without a rule")
-            at[source] = Step(LOAD, source, stored=source)
+            at[source] = Step(Gather.LOAD, source, stored=source)
             steps.append(at[source])
         for node in run.steps:
             readers = [c for c in run.steps if node.inputs and node.inputs[0] in c.inputs]
@@ -244,23 +252,23 @@ class Lowering:
             return step
 
         if isinstance(node, Input):
-            return new(Step(MATRIX if self.by_product else INPUT, node, source=node))
+            return new(Step(Gather.MATRIX if self.by_product else Gather.INPUT, node, source=node))
         sources = [at[i] for i in node.inputs]
         if isinstance(node, (Linear, Window)):
             return self._map(node, sources[0], alone, new)
         if isinstance(node, (Combine, Mixture)):
             weights = [number(c) ** 2 for c in node.coefficients] if isinstance(node, Combine) else list(node.weights)
-            step = new(Step(MIX, node, sources, weights))
+            step = new(Step(Gather.MIX, node, sources, weights))
         elif alone:
             step = sources[0]
             step.node = node
         else:
-            step = new(Step(MIX, node, sources, [1.0]))
+            step = new(Step(Gather.MIX, node, sources, [1.0]))
         if not isinstance(node, Mixture):
             kept = self.kept.get(node, set())
             own = operations(node, kept, self.negative[node.inputs[0]], lambda axes: self._flags(node, axes))
             if self.own:
-                step.operations += [Operation(RECORD, node, o.slots, (float(o.root),), o.root) for o in own if o.slots]
+                step.operations += [Operation(Kind.RECORD, node, o.slots, (float(o.root),), o.root) for o in own if o.slots]
             step.operations += own
         return step
 
@@ -283,9 +291,9 @@ class Lowering:
         (before,) = {self.size(node.inputs[0])[axis]}
         inside = taps[1][0] >= 0 and taps[0] * (self.size(node)[axis] - 1) + taps[1][-1] < before
         inside &= all(one.size == two.size for one, two in self.twin.items())
-        join = alone and source.gather == MAP and not source.operations and (source.taps[axis] == (1, [0]) or inside)
+        join = alone and source.gather == Gather.MAP and not source.operations and (source.taps[axis] == (1, [0]) or inside)
         if not join:
-            source = new(Step(MAP, node, [source]))
+            source = new(Step(Gather.MAP, node, [source]))
         step1, offsets1 = source.taps[axis]
         source.taps[axis] = (step1 * taps[0], sorted(step1 * o2 + o1 for o2 in taps[1] for o1 in offsets1))
         source.node = node
@@ -378,10 +386,10 @@ class Lowering:
 def _fold(steps: list[Step]) -> None:
     """The constant factor of a ReLU goes into the affine steps that read it, where nothing else does."""
     for step in steps[:-1]:
-        if not step.operations or step.operations[-1].kind != RELU:
+        if not step.operations or step.operations[-1].kind != Kind.RELU:
             continue
         readers = [s for s in steps if step in s.sources]
-        if all(s.gather == MAP and s.operations and s.operations[0].kind == AFFINE for s in readers):
+        if all(s.gather == Gather.MAP and s.operations and s.operations[0].kind == Kind.AFFINE for s in readers):
             relu = step.operations[-1]
             level, bend, negative, _ = relu.constants
             step.operations[-1] = replace(relu, constants=(level, bend, negative, 1.0))

@@ -5,12 +5,12 @@ By csrc, an input with itself, where they are second moments only; by the steps'
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..covariance.combine import Combine
 from ..covariance.laws import Dropout
 from ..covariance.node import Node
 from ..covariance.pointwise import Normalize, Pointwise
@@ -41,12 +41,12 @@ def kept_names(needs: Needs, node: Node) -> set[str]:
     return {"v"} if isinstance(node, Dropout) and needs.distance[node] else set()
 
 
-def kept_numbers(program: Program, slots: list[Slot], x: Tensor, wide: bool, narrow: bool) -> Numbers:
+def kept_numbers(program: Program, slots: list[Slot], x: Tensor, wide: bool, narrow: bool, by_code: bool) -> Numbers:
     """The numbers of every input of a program, in the order of the slots."""
     if not slots:
         empty = torch.zeros(program.batch, 0, dtype=torch.float64)
         return Numbers(empty.float() if narrow else None, empty if wide else None)
-    if any(isinstance(step, (Normalize, Combine)) for step, _, _ in slots):
+    if not by_code:
         whole = _by_rules(program, slots)
         return Numbers(whole.float() if narrow else None, whole if wide else None)
     return _by_code(program, slots, x, wide, narrow)
@@ -59,7 +59,7 @@ def _by_rules(program: Program, slots: list[Slot]) -> Tensor:
     rows = []
     for node, name, root in slots:
         v = kept.memory[twin[node]][name].detach()
-        v = v.reshape(len(v), -1)
+        v = v.reshape(len(v), math.prod(v.shape[1:]))
         rows.append(v.clamp_min(0).sqrt() if root else v)
     return torch.cat(rows, 1)
 
@@ -69,7 +69,7 @@ def _by_code(program: Program, slots: list[Slot], x: Tensor, wide: bool, narrow:
 
     needs = needs_of(program, {node for node, _, _ in slots})
     single = program.width == torch.float32
-    low = Lowering(needs, single, {node: {"v"} for node, _, _ in slots if not isinstance(node, Pointwise)}, own=True)
+    low = Lowering(needs, single, {node: {name} for node, name, _ in slots if not isinstance(node, Pointwise)}, own=True)
     code = Code(low, False, single)
     order, count = _order(code, slots)
     n = program.batch

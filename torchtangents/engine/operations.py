@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 
 import torch
 from torch import Tensor
@@ -17,7 +18,11 @@ from ..covariance.node import Node
 from ..covariance.pointwise import Normalize, Pointwise
 from ..covariance.smooth import GELU, RBF, Erf, Sin
 
-AFFINE, RELU, SIGN, ERF, GELU_, WAVE, RBF_, TABLE, GAIN, NORMALIZE, DROPOUT, MEANS, RECORD = range(13)  # Kind in csrc/plan.hpp
+
+class Kind(IntEnum):
+    """Kind of csrc/plan.hpp."""
+
+    AFFINE, RELU, SIGN, ERF, GELU, WAVE, RBF, TABLE, GAIN, NORMALIZE, DROPOUT, MEANS, RECORD = range(13)
 
 
 class NotNative(Exception):
@@ -28,7 +33,7 @@ class NotNative(Exception):
 class Operation:
     """One operation of a step; `slots` names the numbers kept by the node, `root` those that enter as square roots."""
 
-    kind: int
+    kind: Kind
     node: Node
     slots: tuple[str, ...] = ()
     constants: tuple[float, ...] = ()
@@ -45,54 +50,54 @@ def operations(
 ) -> list[Operation]:
     """The operations of one elementwise step.
 
-    `kept`: names of the numbers that pairs have of it; `negative`: whether the covariance may be; `axes`: as flags of csrc's axes.
+    `kept`: names of the numbers that pairs have of it; `negative`: whether the covariance may be; `axes`: as csrc's flags.
     """
     if isinstance(node, Affine):
         w2, b2, grow, shift = (number(v) for v in (node.w2, node.b2, node.grow, node.shift))
-        return [Operation(AFFINE, node, (), (w2 / node.taps, b2, grow / node.taps, shift))]
+        return [Operation(Kind.AFFINE, node, (), (w2 / node.taps, b2, grow / node.taps, shift))]
     if isinstance(node, Pointwise):
         return _pointwise(node, negative, axes)
     if isinstance(node, Gain):
-        return [Operation(GAIN, node, (), axes(node.axes))]
+        return [Operation(Kind.GAIN, node, (), axes(node.axes))]
     if isinstance(node, Normalize):
         slots = ("scale", "v") + (("shift", "mean") if "shift" in kept else ())
-        return [Operation(NORMALIZE, node, slots, (*axes(node.axes), float(node.bias)))]
+        return [Operation(Kind.NORMALIZE, node, slots, (*axes(node.axes), float(node.bias)))]
     if isinstance(node, Dropout):
-        return [Operation(DROPOUT, node, ("v",) if "v" in kept else (), (1 / node.keep - 1,))]
+        return [Operation(Kind.DROPOUT, node, ("v",) if "v" in kept else (), (1 / node.keep - 1,))]
     if isinstance(node, Combine):
-        return [Operation(MEANS, node, tuple(str(k) for k in node.biased))] if len(node.biased) > 1 else []
+        return [Operation(Kind.MEANS, node, tuple(str(k) for k in node.biased))] if len(node.biased) > 1 else []
     raise NotNative(f"{node.layer}: {type(node).__name__} has no compiled rule")
 
 
 def _pointwise(node: Pointwise, negative: bool, axes: Callable) -> list[Operation]:
     kind, constants = dual_constants(node.dual, negative)
-    out = [Operation(kind, node, () if kind == AFFINE else ("v",), constants, root=True)]
+    out = [Operation(kind, node, () if kind == Kind.AFFINE else ("v",), constants, root=True)]
     if node.gain is not None and not isinstance(node.dual, Sign):
         if not isinstance(node.dual, ABReLU):
             raise NotNative(f"{node.layer}: a trained gain before {node.dual} has no compiled rule")
-        out.append(Operation(GAIN, node, (), axes(node.gain)))  # x f'(x) = f(x)
+        out.append(Operation(Kind.GAIN, node, (), axes(node.gain)))  # x f'(x) = f(x)
     return out
 
 
-def dual_constants(dual: Dual, negative: bool = True) -> tuple[int, tuple[float, ...]]:
+def dual_constants(dual: Dual, negative: bool = True) -> tuple[Kind, tuple[float, ...]]:
     """The kind of a function, and its constants in the order that csrc/duals.hpp states."""
     if type(dual) is ABReLU:
         a, b = number(dual.a), number(dual.b)
         if a == b:
-            return AFFINE, (a * a, 0.0, 0.0, 0.0)
-        return RELU, ((a * a + b * b) / 2, (a - b) ** 2 / (2 * math.pi), float(negative), 0.0)
+            return Kind.AFFINE, (a * a, 0.0, 0.0, 0.0)
+        return Kind.RELU, ((a * a + b * b) / 2, (a - b) ** 2 / (2 * math.pi), float(negative), 0.0)
     if type(dual) is Sign:
-        return SIGN, ()
+        return Kind.SIGN, ()
     if type(dual) is Erf:
         a, b, c = (number(p) for p in (dual.a, dual.b, dual.c))
-        return ERF, (2 * b * b, 2 / math.pi * a * a, c * c, 4 / math.pi * (a * b) ** 2)
+        return Kind.ERF, (2 * b * b, 2 / math.pi * a * a, c * c, 4 / math.pi * (a * b) ** 2)
     if type(dual) is GELU:
-        return GELU_, ()
+        return Kind.GELU, ()
     if type(dual) is Sin:
         a, b, c = (number(p) for p in (dual.a, dual.b, dual.c))
-        return WAVE, (a * a / 2, b * b, math.cos(2 * c))
+        return Kind.WAVE, (a * a / 2, b * b, math.cos(2 * c))
     if type(dual) is RBF:
-        return RBF_, (number(dual.gamma),)
+        return Kind.RBF, (number(dual.gamma),)
     raise NotNative(f"{dual} has no compiled rule")
 
 

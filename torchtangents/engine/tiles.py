@@ -15,7 +15,6 @@ from .progress import watched
 from .reference import Execution, Kept
 
 
-
 def tile_size(first: Program, second: Program, wanted: Planes, ntk: bool) -> int:
     """Inputs on a side of a square tile."""
     return max(1, math.isqrt(rows_that_fit(pair_bytes(pair_needs(first, second, wanted), ntk, first.width), first.device)))
@@ -48,7 +47,7 @@ def all_pairs(
             block = run.output()
             assert block is not None
             parts = (block.nngp,) if block.ntk is None else (block.nngp, block.ntk)
-            return tuple(_mirrored(block.grid.dense(p), symmetric and rows == columns, block.grid.n) for p in parts)
+            return tuple(mirrored(block.grid.dense(p), symmetric and rows == columns, block.grid.n) for p in parts)
 
         if differentiable and len(places) > 1:
             parts = torch.utils.checkpoint.checkpoint(compute, use_reentrant=False)
@@ -79,7 +78,7 @@ def _transposed(part: Tensor, program: Program) -> Tensor:
     return part.permute(1, 0, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))
 
 
-def _mirrored(part: Tensor, diagonal: bool, n: int) -> Tensor:
+def mirrored(part: Tensor, diagonal: bool, n: int) -> Tensor:
     """A tile on the diagonal is symmetric exactly: its upper triangle counts."""
     if not diagonal or len(part) < 2:
         return part

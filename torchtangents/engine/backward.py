@@ -1,0 +1,115 @@
+"""Derivatives of kernels by recomputation: the reference on one tile of pairs at a time, then on a few inputs at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from ..covariance.grid import Planes
+from ..graph.program import Program
+from .memory import budget
+from .needs import Needs, pair_needs, self_needs
+from .reference import Execution, Kept
+from .sides import self_pass
+from .tiles import mirrored, tiles
+
+_TEMPORARIES = 24  # tensors that a step leaves for its derivative, about
+Outer = tuple[Tensor | None, Tensor | None]
+
+
+def gradients(
+    first: Program, second: Program, wanted: Planes, ntk: bool, leaves: list[Tensor], outer: Outer, tile: int | None
+) -> list[Tensor | None]:
+    """d sum(outer * kernels) / d leaf, for the leaves that require it; the leaves are those of the programs."""
+    total = _Total([t for t in leaves if t.requires_grad])
+    needs = pair_needs(first, second, wanted)
+    shared = second is first
+    with torch.no_grad():
+        kept1, _ = self_pass(first)
+        kept2 = kept1 if shared else self_pass(second)[0]
+    sides = [_Side(kept1)] if shared else [_Side(kept1), _Side(kept2)]
+    held = [t for side in sides for t in side.tensors]
+    side = tile or _side(needs, ntk, first)
+    for rows, columns in tiles(first.batch, second.batch, side, shared):
+        weights = [None if g is None else _folded(g, rows, columns, shared, len(first.root.size)) for g in outer]
+        with torch.enable_grad():
+            run = Execution(needs, sides[0].kept, sides[-1].kept, False, ntk, rows, columns, shared)
+            block = run.output()
+            assert block is not None
+            parts = [None if p is None else block.grid.dense(p) for p in (block.nngp, block.ntk if ntk else None)]
+            parts = [None if p is None else mirrored(p, shared and rows == columns, block.grid.n) for p in parts]
+        total.add(parts, weights, held)
+    for program, side_ in zip((first, second), sides, strict=False):
+        _through_sides(program, side_, total)
+    return [total.of(t) for t in leaves]
+
+
+def _folded(g: Tensor, rows: slice, columns: slice, shared: bool, n: int) -> Tensor:
+    """The outer derivative of a tile, with that of its mirror image below the diagonal."""
+    part = g[rows, columns]
+    if shared and rows != columns:
+        part = part + g[columns, rows].permute(1, 0, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))
+    return part
+
+
+class _Total:
+    """Sums of derivatives by leaf."""
+
+    def __init__(self, leaves: list[Tensor]):
+        self.leaves = leaves
+        self.sums: dict[int, Tensor] = {}
+
+    def add(self, results: Iterable[Tensor | None], weights: Iterable[Tensor | None], also: list[Tensor]) -> None:
+        pairs = [(r, w) for r, w in zip(results, weights, strict=True) if r is not None and w is not None and r.requires_grad]
+        asked = [*self.leaves, *also]
+        if not pairs or not asked:
+            return
+        found = torch.autograd.grad([r for r, _ in pairs], asked, [w.to(r) for r, w in pairs], allow_unused=True)
+        for leaf, d in zip(asked, found, strict=True):
+            if d is not None:
+                self.sums[id(leaf)] = self.sums[id(leaf)] + d if id(leaf) in self.sums else d
+
+    def of(self, leaf: Tensor) -> Tensor | None:
+        return self.sums.get(id(leaf))
+
+
+class _Side:
+    """The kept numbers of one side as leaves."""
+
+    def __init__(self, kept: Kept):
+        self.kept = Kept({node: {k: v.detach().requires_grad_() for k, v in held.items()} for node, held in kept.memory.items()})
+        self.tensors = [v for held in self.kept.memory.values() for v in held.values()]
+
+
+def _through_sides(program: Program, side: _Side, total: _Total) -> None:
+    """From the derivatives by the kept numbers to those by the leaves, a few inputs at a time."""
+    needs = self_needs(program, None)
+    if not needs.planes or not any(id(t) in total.sums for t in side.tensors):
+        return
+    step = _rows(needs, False, program)
+    for i in range(0, program.batch, step):
+        part = slice(i, min(program.batch, i + step))
+        kept = Kept()
+        with torch.enable_grad():
+            Execution(needs, kept, kept, own=True, ntk=False, batch1=part, batch2=part).output()
+        results, weights = [], []
+        for node, held in kept.memory.items():
+            for name, value in held.items():
+                outer = total.of(side.kept.memory[node][name])
+                results.append(value)
+                weights.append(None if outer is None else outer[part])
+        total.add(results, weights, [])
+
+
+def _rows(needs: Needs, ntk: bool, program: Program) -> int:
+    """How many pairs leave all that their derivative needs in the memory of one tile."""
+    parts = 1 + ntk + any(needs.distance.values())
+    cells = sum(needs.grid(i).entries for i, s in enumerate(needs.steps1) if s in needs.planes)
+    return max(1, budget(program.device) // (cells * parts * _TEMPORARIES * program.width.itemsize))
+
+
+def _side(needs: Needs, ntk: bool, program: Program) -> int:
+    return max(1, math.isqrt(_rows(needs, ntk, program)))
