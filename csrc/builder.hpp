@@ -131,6 +131,10 @@ public:
 
     void op(int kind, std::vector<int> slots, std::vector<double> constants) {
         require(!parts_.empty() && !parts_.back().steps.empty() && kind >= 0 && kind <= int(Kind::record), "a step and a kind");
+        if (Kind(kind) == Kind::table) {
+            require(constants.size() >= 4 && constants[0] >= 1 && constants[0] <= 32 && constants[1] >= 1 && constants[1] <= 64, "a table");
+            require(double(constants.size()) == 4 + 2 * constants[0] * constants[0] * constants[1], "a table of its own size");
+        }
         for (int slot : slots) require(slot >= 0 && slot < int(begin1_.size()) - 1, "slots that exist");
         constants.resize(std::max<std::size_t>(constants.size(), 8));
         parts_.back().ops.back().push_back(Op{Kind(kind), int(slots.size()), keep(ints_, slots), keep(doubles_, constants)});

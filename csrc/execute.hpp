@@ -1,6 +1,7 @@
 // The executor: for each group of pairs, every segment of the plan on each of its planes.
 #pragma once
 
+#include "operations.hpp"
 #include "stored.hpp"
 
 namespace {

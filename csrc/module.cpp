@@ -185,6 +185,7 @@ static void define(nb::module_& m, nb::class_<Builder>& plan) {
 
 NB_MODULE(_native, m) {
     m.doc() = "Compiled operations of torchtangents";
+    nb::set_leak_warnings(false);  // plans that live as long as the interpreter are no leaks
     auto plan = nb::class_<Builder>(m, "Plan", "The steps of a program, as the executor takes them");
     plan.def(nb::init<bool, bool, bool, std::int64_t, std::int64_t, int, int>(), "ntk"_a, "flat"_a, "single"_a, "inputs1"_a, "inputs2"_a,
              "out1"_a, "out2"_a)

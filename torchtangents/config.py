@@ -41,12 +41,12 @@ def show_config() -> Config:
         >>> "reference" in tt.show_config()
         True
     """
-    compiled = "active: distances between near-equal inputs" if native.available() else native.why_not()
+    compiled = f"active: {native.instructions()[0]} instructions" if native.available() else native.why_not()
     cuda = torch.cuda.is_available()
     devices = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) if cuda else "no device"
     versions = {"torchtangents": installed("torchtangents", "0.1.0.dev0"), "python": platform.python_version()}
     versions |= {package: installed(package) for package in PACKAGES}
-    backends = {"reference": "active: every rule, on any device of torch", "cpu native": compiled, "cuda": devices}
+    backends = {"reference": "active: every rule, on any device of torch", "cpu": compiled, "cuda": devices}
     rows = [*versions.items(), ("backends", ""), *((f"  {k}", v) for k, v in backends.items())]
     rows.append(("threads", str(torch.get_num_threads())))
     return Config("\n".join(f"{name:17}{value}".rstrip() for name, value in rows))

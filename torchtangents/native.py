@@ -43,6 +43,17 @@ def why_not() -> str:
     return "" if available() else _missing
 
 
+def instructions() -> list[str]:
+    """The instruction sets that the extension has code for and this processor runs, best first; empty without it.
+
+    Example:
+        >>> from torchtangents import native
+        >>> bool(native.instructions()) == native.available()
+        True
+    """
+    return list(_native.instructions()) if _native is not None else []
+
+
 def squared_differences(x1: Tensor, x2: Tensor, i: Tensor, j: Tensor) -> Tensor:
     """Squared distances of chosen rows, accumulated in double precision.
 
@@ -104,4 +115,9 @@ def _plain(x: Tensor) -> bool:
     """On the CPU, and without a gradient, a tangent or a batch of functorch, which the compiled code would drop."""
     if x.device.type != "cpu" or torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad):
         return False
-    return not torch._C._functorch.is_functorch_wrapped_tensor(x) and forward_ad.unpack_dual(x).tangent is None
+    return not transformed(x)
+
+
+def transformed(x: Tensor) -> bool:
+    """Whether a tensor carries a tangent, or is inside of a transform of torch.func."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(x) or forward_ad.unpack_dual(x).tangent is not None

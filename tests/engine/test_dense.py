@@ -21,11 +21,12 @@ def test_there_are_sixteen_awkward_geometries():
     assert len(POOLED) >= 8
 
 
+@pytest.mark.parametrize("backend", ["reference", "auto"])
 @pytest.mark.parametrize("name", NETS)
-def test_planes_match_dense(name):
+def test_planes_match_dense(name, backend):
     net, x = NETS[name](), inputs(name)
     program = record(net, (x,))
-    for mine, oracle in zip(tt.kernels(net, x), dense_kernels(program, program), strict=True):
+    for mine, oracle in zip(tt.kernels(net, x, backend=backend), dense_kernels(program, program), strict=True):
         assert_equal_to_scale(mine, oracle, 1e-10 if name in BY_QUADRATURE else 1e-14)
 
 

@@ -91,9 +91,10 @@ class Linear(Node):
             total = total + change(block.distance)
         q, inside, _ = grid.partner(self.axis)
         width = max(self.rows.coef.shape[1], twin.rows.coef.shape[1])
-        first, second = (np.pad(rows.coef, ((0, 0), (0, width - rows.coef.shape[1]))) for rows in (self.rows, twin.rows))
-        alike = inside.numpy() & (first[None] == second[q.numpy()]).all(-1) & (first >= 0).all(-1).reshape(1, -1)
-        factor = torch.from_numpy(np.where(alike, self.rows.sums[None], np.inf))
+        padded = (np.pad(rows.coef, ((0, 0), (0, width - rows.coef.shape[1]))) for rows in (self.rows, twin.rows))
+        first, second = (torch.from_numpy(c) for c in padded)
+        alike = inside & (first[None] == second[q]).all(-1) & (first >= 0).all(-1)
+        factor = torch.where(alike, torch.from_numpy(self.rows.sums.copy()), torch.inf)
         bound = grid.spread(factor.to(block.nngp), self.axis)
         return torch.where(bound.isinf(), bound, torch.where(bound.isinf(), 0, bound) * total)
 

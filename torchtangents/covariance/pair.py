@@ -16,12 +16,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ..native import transformed
+
 _NOISE = 16  # roundings that separate d from |x - y| for parallel inputs, after tens of layers
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
     """sqrt(max(x, 0)) with the gradient 0 instead of infinity where x <= 0."""
-    if not x.requires_grad:
+    if not x.requires_grad and not transformed(x):
         return x.clamp_min(0).sqrt()
     positive = x > 0
     return torch.where(positive, torch.where(positive, x, 1).sqrt(), 0)

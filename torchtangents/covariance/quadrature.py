@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..native import transformed
 from .dual import Dual
 from .pair import Pair
 from .panels import LIMIT, panel_rule, rotated_panels
@@ -33,6 +34,8 @@ def derivative(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tenso
     """f' by automatic differentiation, elementwise."""
 
     def slope(x: Tensor) -> Tensor:
+        if transformed(x):
+            return torch.func.jvp(function, (x,), (torch.ones_like(x),))[1]
         with torch.inference_mode(False), torch.enable_grad():
             inner = x if x.requires_grad else x.detach().clone().requires_grad_()
             value = function(inner)

@@ -27,3 +27,7 @@ def placed(message: str) -> str:
 def refuse(message: str) -> NoReturn:
     """Raise `UnsupportedError` with the layer's name."""
     raise UnsupportedError(placed(message))
+
+
+class NotNative(Exception):
+    """A step that a compiled backend does not compute; the message says which and why."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from .. import native
 from ..covariance.grid import Planes
-from ..covariance.refusal import UnsupportedError
+from ..covariance.pointwise import Pointwise
+from ..covariance.refusal import NotNative, UnsupportedError
 from ..graph.leaves import hides_tensors, leaves
 from ..graph.program import Program
-from .operations import NotNative
+from .operations import has_closed_form
 from .sides import self_pass
 from .tiles import all_pairs
 
+_TABLE = 5000  # pairs of positions at one function
 NAMES = ("auto", "reference", "cpu")
 
 
@@ -23,7 +26,7 @@ def pairs(
 ) -> tuple[Tensor, Tensor | None]:
     """(nngp, ntk) of every pair: (N1, N2, *S1, *S2)."""
     if backend != "reference":
-        reason = why_not(first, second)
+        reason = why_not(first, second) or (_too_few(first, second) if backend == "auto" else None)
         if reason is None:
             from .operator import Task
 
@@ -47,10 +50,13 @@ def why_not(first: Program, second: Program) -> str | None:
             return f"the inputs are on {program.device}"
         if torch.is_grad_enabled() and hides_tensors(program):
             return "a function holds tensors to differentiate by that are not its parameters"
-    if any(_transformed(t) for t in leaves(first, second)):
+    if any(native.transformed(t) for t in leaves(first, second)):
         return "a transform of torch.func or forward-mode differentiation is active"
     return None
 
 
-def _transformed(x: Tensor) -> bool:
-    return torch._C._functorch.is_functorch_wrapped_tensor(x) or forward_ad.unpack_dual(x).tangent is not None
+def _too_few(first: Program, second: Program) -> str | None:
+    """Where a function needs a table, which costs about as much as so many pairs do by quadrature."""
+    tabled = [s for s in first.steps if isinstance(s, Pointwise) and not has_closed_form(s.dual)]
+    pairs = max((first.batch * second.batch * math.prod(s.size) for s in tabled), default=_TABLE)
+    return "there are fewer pairs than a table has nodes" if pairs < _TABLE else None

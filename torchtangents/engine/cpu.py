@@ -10,12 +10,16 @@ from torch import Tensor
 
 from ..covariance.grid import Planes
 from ..covariance.node import Node
+from ..covariance.pointwise import Pointwise
 from ..graph.program import Program, widened
-from .lowering import Gather, Lowering, Step
+from .interpolation import BLANK, Interpolants
+from .lowering import Lowering
 from .needs import pair_needs
-from .numbers import kept_names, kept_numbers
+from .numbers import kept_names, kept_numbers, tabulated
+from .operations import has_closed_form
 from .products import Products, many_are_close
 from .progress import watched
+from .segments import Gather, Step
 
 _ROWS = 256  # of a matrix product at a time
 _CELLS = 4e9  # values of a step that a thread computes between two looks at the progress: about a second
@@ -86,22 +90,30 @@ class Prepared:
         self.first, self.second = first, second
         single = first.width == torch.float32
         needs = pair_needs(first, second, wanted)
-        low = self.low = Lowering(needs, single, {step: kept_names(needs, step) for step in needs.planes})
+        kept = {step: kept_names(needs, step) for step in needs.planes}
+        functions = [s for s in needs.planes if isinstance(s, Pointwise) and not has_closed_form(s.dual)]
+        low = self.low = Lowering(needs, single, kept, interpolants=dict.fromkeys(functions, BLANK))
+        self.x1 = low.inputs1.rows()
+        self.x2 = self.x1 if self.shared else low.inputs2.rows()
+        self.interpolants: Interpolants = {}
+        if functions:
+            sides = [(first, self.x1)] if self.shared else [(first, self.x1), (second, self.x2)]
+            self.interpolants = tabulated(sides, [s for s in first.steps if s in functions], low.by_code)
+            low = self.low = Lowering(needs, single, kept, interpolants=self.interpolants)
         self.code = Code(low, ntk, single)
 
     def run(self, tile: int | None, progress: bool | None) -> tuple[Tensor, Tensor | None]:
         """(nngp, ntk) of every pair, dense over what positions are left."""
         first, second, low, code, shared = self.first, self.second, self.low, self.code, self.shared
-        x1 = low.inputs1.rows()
-        x2 = x1 if shared else low.inputs2.rows()
+        x1, x2 = self.x1, self.x2
         products = Products(x1, x2) if low.by_product else None
         slots = list(code.slots)
-        numbers1 = kept_numbers(first, slots, x1, code.wide, code.narrow, low.by_code)
+        numbers1 = kept_numbers(first, slots, x1, code.wide, code.narrow, low.by_code, self.interpolants)
         if shared:
             numbers2 = numbers1
         else:
             twins = [(low.twin[node], name, root) for node, name, root in slots]
-            numbers2 = kept_numbers(second, twins, x2, code.wide, code.narrow, low.by_code)
+            numbers2 = kept_numbers(second, twins, x2, code.wide, code.narrow, low.by_code, self.interpolants)
         n1, n2 = first.batch, second.batch
         out = [torch.empty(n1, n2 * code.positions1 * code.positions2, dtype=first.width) for _ in range(1 + self.ntk)]
         threads = torch.get_num_threads()

@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field, replace
-from enum import IntEnum
-
-import torch
-from torch import Tensor
+from dataclasses import replace
 
 from ..covariance.combine import Combine, Mixture
 from ..covariance.grid import Planes
@@ -21,88 +17,26 @@ from ..covariance.laws import Affine, Gain, Input
 from ..covariance.maps import Linear, Sum, Trace, Window
 from ..covariance.node import Node
 from ..covariance.pointwise import Normalize, Pointwise
+from ..covariance.refusal import NotNative
 from . import tables
+from .interpolation import Interpolants
 from .needs import Needs, planes_for
-from .operations import Kind, NotNative, Operation, keeps_sign, number, operations
+from .operations import Kind, Operation, keeps_sign, number, operations
 from .runs import Run
+from .segments import Gather, Reduction, Segment, Step, inputs_of
 
 _CHANNELS = 8  # of flat data, up to which products are summed directly and not by a matrix product
 _STEPS = 64
 
 
-class Gather(IntEnum):
-    """Gather of csrc/plan.hpp: where the values of a step come from."""
-
-    INPUT, MATRIX, LOAD, MAP, MIX = range(5)
-
-
-@dataclass
-class Step:
-    """One step of a segment."""
-
-    gather: Gather
-    node: Node
-    sources: list[Step] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
-    taps: list[tuple[int, list[int]]] = field(default_factory=lambda: [(1, [0]), (1, [0])])
-    operations: list[Operation] = field(default_factory=list)
-    stored: Node | None = None
-    source: Input | None = None
-    stride: tuple[int, int] | None = None
-    buffer: int = -1
-
-
-@dataclass
-class Reduction:
-    """What a segment adds to a stored value: one table an axis."""
-
-    target: Node
-    tables: list[tables.Table]
-
-
-@dataclass
-class Segment:
-    """Steps, the planes they run on as (d0, d1, wide, exact), and where the result goes."""
-
-    steps: list[Step]
-    planes: list[tuple[int, int, bool, bool]]
-    reductions: list[Reduction]
-    output: bool
-
-
-@dataclass
-class Inputs:
-    """The data of one side as rows of numbers, (N, channels x positions of each input in turn)."""
-
-    parts: list[Tensor]
-    offset: dict[Node, int]
-    count: int
-
-    def rows(self) -> Tensor:
-        """All of them, contiguous."""
-        return torch.cat([p.detach().flatten(1) for p in self.parts], 1).contiguous()
-
-
-def _inputs(steps: list[Node]) -> Inputs:
-    found: dict[tuple, int] = {}
-    out = Inputs([], {}, 0)
-    for step in steps:
-        if isinstance(step, Input):
-            x = step.values
-            key = (x.data_ptr(), x.shape, x.stride())
-            if key not in found:
-                found[key] = out.count
-                out.parts.append(x)
-                out.count += math.prod(x.shape[1:])
-            out.offset[step] = found[key]
-    return out
-
-
 class Lowering:
     """The program of a pair of data sets as segments."""
 
-    def __init__(self, needs: Needs, single: bool, kept: dict[Node, set[str]], own: bool = False):
+    def __init__(
+        self, needs: Needs, single: bool, kept: dict[Node, set[str]], own: bool = False, interpolants: Interpolants | None = None
+    ):
         self.needs, self.single, self.kept, self.own = needs, single, kept, own
+        self.interpolants = interpolants or {}
         self.twin = dict(zip(needs.steps1, needs.steps2, strict=True))
         self.root = needs.steps1[-1]
         self.axes: dict[Node, tuple[int, ...]] = {}
@@ -115,7 +49,7 @@ class Lowering:
             self._place(node)
         self.flat = all(not s.size for s in needs.steps1)
         self.near = self._near()
-        self.inputs1, self.inputs2 = _inputs(needs.steps1), _inputs(needs.steps2)
+        self.inputs1, self.inputs2 = inputs_of(needs.steps1), inputs_of(needs.steps2)
         self.targets = {run.target for run in needs.runs}
         self.merged: set[Node] = set()
         self.stored: dict[Node, bool] = {}  # in order; True where all planes are in double precision
@@ -266,7 +200,8 @@ class Lowering:
             step = new(Step(Gather.MIX, node, sources, [1.0]))
         if not isinstance(node, Mixture):
             kept = self.kept.get(node, set())
-            own = operations(node, kept, self.negative[node.inputs[0]], lambda axes: self._flags(node, axes))
+            table = self.interpolants.get(node)
+            own = operations(node, kept, self.negative[node.inputs[0]], lambda axes: self._flags(node, axes), table)
             if self.own:
                 step.operations += [Operation(Kind.RECORD, node, o.slots, (float(o.root),), o.root) for o in own if o.slots]
             step.operations += own

@@ -15,6 +15,7 @@ from ..covariance.laws import Dropout
 from ..covariance.node import Node
 from ..covariance.pointwise import Normalize, Pointwise
 from ..graph.program import Program, widened
+from .interpolation import BLANK, Interpolants, interpolant
 from .lowering import Lowering
 from .needs import Needs, needs_of
 from .products import norms
@@ -41,7 +42,9 @@ def kept_names(needs: Needs, node: Node) -> set[str]:
     return {"v"} if isinstance(node, Dropout) and needs.distance[node] else set()
 
 
-def kept_numbers(program: Program, slots: list[Slot], x: Tensor, wide: bool, narrow: bool, by_code: bool) -> Numbers:
+def kept_numbers(
+    program: Program, slots: list[Slot], x: Tensor, wide: bool, narrow: bool, by_code: bool, interpolants: Interpolants
+) -> Numbers:
     """The numbers of every input of a program, in the order of the slots."""
     if not slots:
         empty = torch.zeros(program.batch, 0, dtype=torch.float64)
@@ -49,7 +52,26 @@ def kept_numbers(program: Program, slots: list[Slot], x: Tensor, wide: bool, nar
     if not by_code:
         whole = _by_rules(program, slots)
         return Numbers(whole.float() if narrow else None, whole if wide else None)
-    return _by_code(program, slots, x, wide, narrow)
+    return _by_code(program, slots, x, wide, narrow, interpolants)
+
+
+def tabulated(sides: list[tuple[Program, Tensor]], nodes: list[Node], by_code: bool) -> Interpolants:
+    """Tables for functions without a closed form, over the standard deviations that both sides take there, in their order.
+
+    `nodes`: steps of the first side's program.
+    """
+    tables: Interpolants = {}
+    for node in nodes:
+        index = sides[0][0].steps.index(node)
+        ranges = []
+        for program, x in sides:
+            step = program.steps[index]
+            found = kept_numbers(program, [(step, "v", True)], x, True, False, by_code, {**tables, step: BLANK}).wide
+            assert found is not None
+            ranges.append((float(found.min()), float(found.max())) if found.numel() else (1.0, 1.0))
+        table = interpolant(node.dual, min(r[0] for r in ranges), max(r[1] for r in ranges))
+        tables.update({program.steps[index]: table for program, _ in sides})
+    return tables
 
 
 def _by_rules(program: Program, slots: list[Slot]) -> Tensor:
@@ -64,27 +86,29 @@ def _by_rules(program: Program, slots: list[Slot]) -> Tensor:
     return torch.cat(rows, 1)
 
 
-def _by_code(program: Program, slots: list[Slot], x: Tensor, wide: bool, narrow: bool) -> Numbers:
+def _by_code(program: Program, slots: list[Slot], x: Tensor, wide: bool, narrow: bool, interpolants: Interpolants) -> Numbers:
     from .cpu import Code
 
     needs = needs_of(program, {node for node, _, _ in slots})
     single = program.width == torch.float32
-    low = Lowering(needs, single, {node: {name} for node, name, _ in slots if not isinstance(node, Pointwise)}, own=True)
+    kept = {node: {name} for node, name, _ in slots if not isinstance(node, Pointwise)}
+    low = Lowering(needs, single, kept, own=True, interpolants=interpolants)
     code = Code(low, False, single)
-    order, count = _order(code, slots)
-    n = program.batch
-    kept = Numbers(torch.empty(n, count) if narrow else None, torch.empty(n, count, dtype=torch.float64) if wide else None)
+    order, total = _order(code, slots)
+    n, count = program.batch, total if order is None else len(order)
+    numbers = Numbers(torch.empty(n, count) if narrow else None, torch.empty(n, count, dtype=torch.float64) if wide else None)
     moments = norms(x).to(x.dtype) if low.by_product else None
-    step = max(16, _BLOCK // count) if not wide else max(n, 1)
+    step = max(16, _BLOCK // total)
     for i in range(0, n, step):
         rows = slice(i, min(n, i + step))
-        out = torch.empty(rows.stop - i, count, dtype=torch.float64) if kept.wide is None else kept.wide
+        direct = order is None and numbers.wide is not None
+        out = numbers.wide[rows] if direct else torch.empty(rows.stop - i, total, dtype=torch.float64)  # type: ignore[index]
         code.plan.keep(x[rows], None if moments is None else moments[rows], out, torch.get_num_threads())
-        if order is not None:
-            out.copy_(out[:, order])
-        if kept.narrow is not None:
-            kept.narrow[rows] = out
-    return kept
+        out = out if order is None else out[:, order]
+        for part in (numbers.narrow, None if direct else numbers.wide):
+            if part is not None:
+                part[rows] = out
+    return numbers
 
 
 def _order(code, slots: list[Slot]) -> tuple[Tensor | None, int]:

@@ -16,17 +16,15 @@ from ..covariance.kinked import ABReLU, Sign
 from ..covariance.laws import Affine, Dropout, Gain
 from ..covariance.node import Node
 from ..covariance.pointwise import Normalize, Pointwise
+from ..covariance.refusal import NotNative
 from ..covariance.smooth import GELU, RBF, Erf, Sin
+from .interpolation import Interpolant
 
 
 class Kind(IntEnum):
     """Kind of csrc/plan.hpp."""
 
     AFFINE, RELU, SIGN, ERF, GELU, WAVE, RBF, TABLE, GAIN, NORMALIZE, DROPOUT, MEANS, RECORD = range(13)
-
-
-class NotNative(Exception):
-    """A step that csrc does not compute; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +44,22 @@ def number(value: float | Tensor) -> float:
 
 
 def operations(
-    node: Node, kept: set[str], negative: bool, axes: Callable[[tuple[int, ...]], tuple[float, float]]
+    node: Node,
+    kept: set[str],
+    negative: bool,
+    axes: Callable[[tuple[int, ...]], tuple[float, float]],
+    table: Interpolant | None = None,
 ) -> list[Operation]:
     """The operations of one elementwise step.
 
-    `kept`: names of the numbers that pairs have of it; `negative`: whether the covariance may be; `axes`: as csrc's flags.
+    `kept`: names of the numbers that pairs have of it; `negative`: whether the covariance may be; `axes`: as csrc's flags;
+    `table`: of a function that has no closed form.
     """
     if isinstance(node, Affine):
         w2, b2, grow, shift = (number(v) for v in (node.w2, node.b2, node.grow, node.shift))
         return [Operation(Kind.AFFINE, node, (), (w2 / node.taps, b2, grow / node.taps, shift))]
     if isinstance(node, Pointwise):
-        return _pointwise(node, negative, axes)
+        return _pointwise(node, negative, axes, table)
     if isinstance(node, Gain):
         return [Operation(Kind.GAIN, node, (), axes(node.axes))]
     if isinstance(node, Normalize):
@@ -69,8 +72,8 @@ def operations(
     raise NotNative(f"{node.layer}: {type(node).__name__} has no compiled rule")
 
 
-def _pointwise(node: Pointwise, negative: bool, axes: Callable) -> list[Operation]:
-    kind, constants = dual_constants(node.dual, negative)
+def _pointwise(node: Pointwise, negative: bool, axes: Callable, table: Interpolant | None) -> list[Operation]:
+    kind, constants = dual_constants(node.dual, negative) if table is None else (Kind.TABLE, table.constants)
     out = [Operation(kind, node, () if kind == Kind.AFFINE else ("v",), constants, root=True)]
     if node.gain is not None and not isinstance(node.dual, Sign):
         if not isinstance(node.dual, ABReLU):
@@ -99,6 +102,15 @@ def dual_constants(dual: Dual, negative: bool = True) -> tuple[Kind, tuple[float
     if type(dual) is RBF:
         return Kind.RBF, (number(dual.gamma),)
     raise NotNative(f"{dual} has no compiled rule")
+
+
+def has_closed_form(dual: Dual) -> bool:
+    """Whether csrc has a formula for the function, so that it needs no table."""
+    try:
+        dual_constants(dual)
+    except NotNative:
+        return False
+    return True
 
 
 def keeps_sign(dual: Dual) -> bool:

@@ -24,7 +24,7 @@ from .sides import self_pass
 from .tiles import all_pairs
 
 _numbers = itertools.count()
-_tasks: WeakValueDictionary[int, Task] = WeakValueDictionary()
+_tasks: WeakValueDictionary[str, Task] = WeakValueDictionary()
 
 
 @dataclass
@@ -37,11 +37,12 @@ class Task:
     ntk: bool
     tile: int | None = None
     progress: bool | None = None
-    number: int = field(default_factory=lambda: next(_numbers))
+    number: str = field(default_factory=lambda: str(next(_numbers)))
 
     def __post_init__(self) -> None:
         _tasks[self.number] = self
-        self.prepared = Prepared(self.first, self.second, self.wanted, self.ntk)  # raises NotNative
+        self.dispatch = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+        self.prepared: Prepared | None = Prepared(self.first, self.second, self.wanted, self.ntk)  # raises NotNative
 
     @cached_property
     def leaves(self) -> list[Tensor]:
@@ -66,18 +67,18 @@ class Task:
 
 
 @torch.library.custom_op("torchtangents::pairs", mutates_args=())
-def pairs(given: list[Tensor], task: int) -> tuple[Tensor, Tensor]:
+def pairs(given: list[Tensor], task: str) -> tuple[Tensor, Tensor]:
     """Both kernels of every pair (an empty tensor for the NTK where it is not asked for)."""
     work = _task(task)
-    prepared = work.prepared
-    if not all(map(_same, given, work.leaves)):
+    prepared, work.prepared = work.prepared, None  # for one use: the data may change in place after it
+    if prepared is None or not all(map(_same, given, work.leaves)):
         prepared = Prepared(*work.programs(given), work.wanted, work.ntk)
     nngp, ntk = prepared.run(work.tile, work.progress)
     return nngp, nngp.new_empty(0) if ntk is None else ntk
 
 
 @pairs.register_fake
-def _fake(given: list[Tensor], task: int) -> tuple[Tensor, Tensor]:
+def _fake(given: list[Tensor], task: str) -> tuple[Tensor, Tensor]:
     work = _task(task)
     like = given[0].new_empty(work.shape, dtype=work.first.width)
     return like, torch.empty_like(like) if work.ntk else like.new_empty(0)
@@ -89,30 +90,50 @@ def _save(ctx, inputs, output) -> None:
     ctx.save_for_backward(*given)
 
 
-def _backward(ctx, nngp: Tensor | None, ntk: Tensor | None):
+def _backward(ctx, nngp: Tensor, ntk: Tensor):
     work, given = ctx.work, list(ctx.saved_tensors)
-    outer = (nngp, ntk if work.ntk else None)
-    if not torch.is_grad_enabled():
-        detached = [t.detach().requires_grad_(r) for t, r in zip(given, ctx.needs_input_grad[0], strict=True)]
-        first, second = work.programs(detached)
-        return gradients(first, second, work.wanted, work.ntk, detached, outer, work.tile), None
-    first, second = work.programs(given)  # derivatives of derivatives: through the whole graph of the reference
+    asked = [i for i, needed in enumerate(ctx.needs_input_grad[0]) if needed]
+    if torch.is_grad_enabled():
+        found = _differentiable(work, given, asked, nngp, ntk)
+    else:
+        found = torch.ops.torchtangents.pairs_backward(given, nngp, ntk, asked, work.number)
+    by_place = dict(zip(asked, found, strict=True))
+    return [by_place.get(i) for i in range(len(given))], None
+
+
+def _differentiable(work: Task, given: list[Tensor], asked: list[int], nngp: Tensor, ntk: Tensor) -> list[Tensor]:
+    """Derivatives that have derivatives, through the whole graph of the reference."""
+    first, second = work.programs(given)
     kept1, _ = self_pass(first)
     kept2 = kept1 if second is first else self_pass(second)[0]
     results = all_pairs(first, second, kept1, kept2, work.wanted, work.ntk, work.tile, False)
-    chosen = [(r, g) for r, g in zip(results, outer, strict=True) if r is not None and g is not None and r.requires_grad]
-    asked = [t for t in given if t.requires_grad]
-    found = torch.autograd.grad([r for r, _ in chosen], asked, [g for _, g in chosen], create_graph=True, allow_unused=True)
-    by_leaf = dict(zip(map(id, asked), found, strict=True))
-    return [by_leaf.get(id(t)) for t in given], None
+    chosen = [(r, g) for r, g in zip(results, (nngp, ntk), strict=True) if r is not None and r.requires_grad]
+    kernels, outer = [r for r, _ in chosen], [g for _, g in chosen]
+    return list(torch.autograd.grad(kernels, [given[i] for i in asked], outer, create_graph=True, materialize_grads=True))
 
 
 pairs.register_autograd(_backward, setup_context=_save)
 
 
-def _task(number: int) -> Task:
+@torch.library.custom_op("torchtangents::pairs_backward", mutates_args=())
+def pairs_backward(given: list[Tensor], nngp: Tensor, ntk: Tensor, asked: list[int], task: str) -> list[Tensor]:
+    """The derivatives of sum(nngp * K + ntk * Theta) by the tensors that are asked for."""
+    work = _task(task)
+    with torch._C._ForceDispatchKeyGuard(*work.dispatch):  # inside of an operator autograd is off otherwise
+        detached = [t.detach().requires_grad_(i in asked) for i, t in enumerate(given)]
+        first, second = work.programs(detached)
+        found = gradients(first, second, work.wanted, work.ntk, detached, (nngp, ntk if work.ntk else None), work.tile)
+    return [torch.zeros_like(detached[i]) if found[i] is None else found[i] for i in asked]  # type: ignore[misc]
+
+
+@pairs_backward.register_fake
+def _fake_backward(given: list[Tensor], nngp: Tensor, ntk: Tensor, asked: list[int], task: str) -> list[Tensor]:
+    return [torch.empty_like(given[i]) for i in asked]
+
+
+def _task(number: str) -> Task:
     if number not in _tasks:
-        raise RuntimeError(f"torchtangents::pairs: expected the number of a task that is still held, got {number}")
+        raise RuntimeError(f"torchtangents::pairs: expected the number of a task that is still held, got {number!r}")
     return _tasks[number]
 
 

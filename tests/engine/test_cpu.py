@@ -1,0 +1,132 @@
+"""csrc against the reference in float64: every case, both precisions, every instruction set."""
+
+import functools
+
+import pytest
+import torch
+
+import torchtangents as tt
+from torchtangents import native
+from torchtangents.engine.cpu import Prepared
+from torchtangents.engine.needs import output_planes
+from torchtangents.graph.program import record
+
+from ..cases import AWKWARD, BY_QUADRATURE, NETS, inputs
+from ..tolerances import FLOAT32, FLOAT32_POOLED, QUADRATURE, SAME
+
+pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled extension is not in use")
+
+BY_REFERENCE = {"fc-hardtanh"}  # kinks away from 0: no table is accurate
+CASES = [name for name in NETS if name not in BY_REFERENCE]
+SIZES = {
+    "shared": lambda name, dtype: (rounded(name, 5, 1).to(dtype), None),
+    "cross": lambda name, dtype: (rounded(name, 3, 1).to(dtype), rounded(name, 19, 2).to(dtype)),
+}
+
+
+def rounded(name, count, seed):
+    """The same numbers in both precisions."""
+    return inputs(name, count, seed=seed).float().double()
+
+
+def error(mine, oracle, d1, d2):
+    """max |dk| / sqrt(k11 k22) where one number is left, else relative to the largest."""
+    mine = mine.double()
+    if oracle.ndim > 2:
+        return float((mine - oracle).abs().max() / oracle.abs().max())
+    return float(((mine - oracle).abs() / (d1[:, None] * d2[None]).sqrt()).nan_to_num(0, posinf=float("inf")).max())
+
+
+@functools.cache
+def oracle(name, sides):
+    net = NETS[name]()
+    x, y = SIZES[sides](name, torch.float64)
+    own = [tt.kernels(net, z, diagonal=True) for z in (x, x if y is None else y)]
+    return tt.kernels(net, x, y, backend="reference"), own
+
+
+def agrees(name, sides, mine, tolerance):
+    kernels, own = oracle(name, sides)
+    assert all(m.isfinite().all() for m in mine)
+    return all(error(m, k, a, b) < tolerance for m, k, a, b in zip(mine, kernels, *own, strict=True))
+
+
+@pytest.mark.parametrize("sides", SIZES)
+@pytest.mark.parametrize("name", CASES)
+def test_double_precision(name, sides):
+    mine = tt.kernels(NETS[name](), *SIZES[sides](name, torch.float64), backend="cpu")
+    assert agrees(name, sides, mine, QUADRATURE if name in BY_QUADRATURE else SAME)
+
+
+@pytest.mark.parametrize("sides", SIZES)
+@pytest.mark.parametrize("name", CASES)
+def test_single_precision(name, sides):
+    mine = tt.kernels(NETS[name](), *SIZES[sides](name, torch.float32), backend="cpu")
+    assert mine.ntk.dtype == torch.float32
+    assert agrees(name, sides, mine, FLOAT32_POOLED if "pool" in name else FLOAT32)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_covariance_alone(name):
+    x, y = SIZES["cross"](name, torch.float64)
+    both = tt.kernels(NETS[name](), x, y, backend="cpu").nngp
+    alone = tt.nngp(NETS[name](), x, y, backend="cpu")
+    assert float((both - alone).abs().max()) <= SAME * float(both.abs().max())
+
+
+@pytest.mark.parametrize("instructions", native.instructions())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_every_instruction_set(name, dtype, instructions):
+    net, (x, _) = NETS[name](), SIZES["shared"](name, dtype)
+    program = record(net, (x,))
+    wanted = output_planes(program, program)
+    best = Prepared(program, program, wanted, True).run(None, False)
+    mine = Prepared(program, program, wanted, True, instructions).run(None, False)
+    for a, b in zip(mine, best, strict=True):
+        assert float((a - b).abs().max()) <= (FLOAT32 if dtype == torch.float32 else SAME) * float(b.abs().max())
+
+
+@pytest.mark.parametrize("size", [(9, 8), (8, 5), (7, 11)])
+@pytest.mark.parametrize("name", [name for name in AWKWARD if type(AWKWARD[name]()[-2]) is tt.nn.GlobalAvgPool])
+def test_inputs_of_two_sizes(name, size):
+    net, x, y = AWKWARD[name](), inputs(name), torch.randn(2, 3, *size, dtype=torch.float64)
+    for mine, other in zip(tt.kernels(net, x, y, backend="cpu"), tt.kernels(net, x, y, backend="reference"), strict=True):
+        assert float((mine - other).abs().max() / other.abs().max()) < SAME
+
+
+@pytest.mark.parametrize("name", sorted(BY_REFERENCE))
+def test_what_has_no_rule_is_refused_by_name_and_left_to_the_reference(name):
+    net, x = NETS[name](), inputs(name)
+    with pytest.raises(tt.UnsupportedError, match="Hardtanh: no table is accurate"):
+        tt.kernels(net, x, backend="cpu")
+    assert torch.equal(tt.ntk(net, x), tt.ntk(net, x, backend="reference"))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("tile", [1, 2, 100])
+def test_tiles_and_threads_change_nothing(tile, threads):
+    net, x = NETS["residual-strided"](), inputs("residual-strided", 7)
+    whole = tt.kernels(net, x, backend="cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        mine = tt.kernels(net, x, backend="cpu", tile=tile)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(mine.ntk, whole.ntk)
+    assert torch.equal(mine.nngp, whole.nngp)
+
+
+def test_duplicates_in_a_fully_connected_net():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 784, generator=generator)
+    x[180:190] = x[:10]
+    x[190:] = x[10:20] * (1 + 1e-6 * torch.randn(10, 784, generator=generator))
+    net = torch.nn.Sequential(
+        *[layer for _ in range(6) for layer in (tt.nn.Linear(784, 784), torch.nn.ReLU())], tt.nn.Linear(784, 1)
+    )
+    oracle = tt.kernels(net, x.double(), backend="reference")
+    for mine, other in zip(tt.kernels(net, x, backend="cpu"), oracle, strict=True):
+        own = other.diagonal()
+        assert error(mine, other, own, own) < FLOAT32
