@@ -160,6 +160,7 @@ public:
 
     const Plan& finish() {
         if (!segments_.empty()) return plan_;
+        require(!plan_.products || (plan_.flat && parts_.size() == 1 && plan_.out1 == 1 && plan_.out2 == 1), "one flat segment with products");
         for (Part& part : parts_) {
             require(!part.steps.empty() && part.steps.size() <= 64, "1 to 64 steps in a segment");
             for (std::size_t s = 0; s < part.steps.size(); ++s) {

@@ -64,11 +64,48 @@ inline void unpack(const Group<X>& g, int half) {
     }
 }
 
+// One covariance that nearly equal data would spoil: from differences, in double precision; (k, half the squared distance).
+template <typename X>
+inline void from_differences(const Data<X>& data, std::int64_t i, std::int64_t j, std::int64_t channels, double* out) {
+    const X *a = data.x1 + i * channels, *b = data.x2 + j * channels;
+    double sums[8] = {};
+    std::int64_t c = 0;
+    for (; c + 8 <= channels; c += 8)
+        for (int s = 0; s < 8; ++s) {
+            const double gap = double(a[c + s]) - double(b[c + s]);
+            sums[s] += gap * gap;
+        }
+    for (; c < channels; ++c) sums[c % 8] += (double(a[c]) - double(b[c])) * (double(a[c]) - double(b[c]));
+    double square = 0;
+    for (double s : sums) square += s;
+    out[1] = square * 0.5 / channels;
+    out[0] = (double(data.norm1[i]) + double(data.norm2[j])) * 0.5 - out[1];
+}
+
+// Covariances of one input with those from `second` on, a vector a group, and half the squared distances; true if some are close.
+template <typename X>
+inline bool fill_whole(const Group<X>& g, X* matrix, X* distance) {
+    const Data<X>& data = *g.data;
+    const X *from = data.nngp + g.first * data.n2 + g.second, *norm2 = data.norm2 + g.second, norm1 = data.norm1[g.first];
+    const X close = X(data.close * 0.25);
+    Vec<X> least{};
+    for (int i = 0; i < g.groups * lanes<X>; i += lanes<X>) {
+        const Vec<X> k = load_anywhere(from + i), total = norm1 + load_anywhere(norm2 + i), e = total * X(0.5) - k;
+        store(matrix + i, k);
+        store(distance + i, e);
+        least = -larger(close * total - e, -least);
+    }
+    for (int lane = 0; lane < lanes<X>; ++lane)
+        if (least[lane] < 0) return true;
+    return false;
+}
+
 // A row of given covariances; pairs that nearly agree again from differences, in double precision.
 template <typename X, typename T>
 inline void fill_matrix(const Group<X>& g, int half, T* matrix, T* distance) {
     const Data<X>& data = *g.data;
-    const std::int64_t channels = g.plan->inputs2;
+    if constexpr (sizeof(T) == sizeof(X))
+        if (!data.record && g.count == std::int64_t(g.groups) * lanes<X> && !fill_whole<X>(g, matrix, distance)) return;
     for (int group = 0; group < g.groups; ++group)
         for (int lane = 0; lane < lanes<T>; ++lane) {
             std::int64_t j = std::int64_t(group) * lanes<X> + half * lanes<T> + lane;
@@ -79,24 +116,14 @@ inline void fill_matrix(const Group<X>& g, int half, T* matrix, T* distance) {
                 distance[i] = 0;
                 continue;
             }
-            matrix[i] = T(data.matrix[(g.first - data.begin1) * data.n2 + j]);
+            matrix[i] = T(data.nngp[g.first * data.n2 + j]);
             const T total = T(data.norm1[g.first]) + T(data.norm2[j]);
             distance[i] = total * T(0.5) - matrix[i];
             if (distance[i] >= T(data.close * 0.25) * total) continue;
-            const X *a = data.x1 + g.first * channels, *b = data.x2 + j * channels;
-            double sums[8] = {};
-            std::int64_t c = 0;
-            for (; c + 8 <= channels; c += 8)
-                for (int s = 0; s < 8; ++s) {
-                    const double gap = double(a[c + s]) - double(b[c + s]);
-                    sums[s] += gap * gap;
-                }
-            for (; c < channels; ++c) sums[c % 8] += (double(a[c]) - double(b[c])) * (double(a[c]) - double(b[c]));
-            double square = 0;
-            for (double s : sums) square += s;
-            square *= 0.5 / channels;
-            distance[i] = T(square);
-            matrix[i] = T(double(total) * 0.5 - square);
+            double exact[2];
+            from_differences(data, g.first, j, g.plan->inputs2, exact);
+            matrix[i] = T(exact[0]);
+            distance[i] = T(exact[1]);
         }
 }
 
@@ -147,6 +174,16 @@ template <typename X, typename T>
 inline void write(const Group<X>& g, const Cells<T>& c, int fields, int half) {
     const Plan& plan = *g.plan;
     const Data<X>& data = *g.data;
+    if constexpr (sizeof(T) == sizeof(X))
+        if (plan.flat && g.count == std::int64_t(g.groups) * lanes<X>) {  // whole vectors, one after the other
+            const std::int64_t at = g.first * data.n2 + g.second;
+            for (int i = 0; i < g.groups; ++i) {
+                const T* cell = c.origin + std::int64_t(i) * fields * lanes<T>;
+                store_anywhere(data.nngp + at + i * lanes<T>, load(cell));
+                if (plan.ntk) store_anywhere(data.ntk + at + i * lanes<T>, load(cell + lanes<T>));
+            }
+            return;
+        }
     for (int y = 0; y < c.height; ++y)
         for (int x = 0; x < c.width; ++x) {
             const T* cell = c.origin + y * c.row + std::int64_t(x) * fields * lanes<T>;
@@ -200,7 +237,7 @@ void run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, co
                 case Gather::mix: gather_mix<fields>(step, cells, c, y); break;
                 case Gather::map: gather_map<fields>(step, cells[step.sources[0]], c, y, line); break;
             }
-            for (int o = done; o < step.op_count; ++o) apply<ntk, exact>(step.ops[o], row);
+            apply_all<ntk, exact>(step, done, row);
         }
     }
     const Cells<T>& last = cells[segment.step_count - 1];
@@ -233,7 +270,7 @@ void run_item(const Plan& plan, const Data<X>& data, const Item& item, char* wor
         if (plan.narrow) pack<X, X>(g, 0);
         if (sizeof(X) == 4 && plan.wide)
             for (int half = 0; half < 2; ++half) pack<X, double>(g, half);
-        const std::int64_t last = data.shared && !plan.flat && g.second + step < item.end1 ? g.second + step : item.end1;
+        const std::int64_t last = data.shared && g.second + step < item.end1 ? g.second + step : item.end1;
         for (g.first = item.begin1; g.first < last && !stopped(stop); ++g.first) {
             std::memset(workspace + g.at.stored, 0, g.at.total - g.at.stored);
             for (int s = 0; s < plan.segment_count && !stopped(stop); ++s) {

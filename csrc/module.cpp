@@ -8,6 +8,10 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -80,8 +84,8 @@ static void interruptible(const Plan& plan, const Data<T>& data, int threads, co
 
 // What a call hands over beside the data: per-input numbers of both sides, in both precisions.
 template <typename T>
-static void run_plan(Builder& builder, Matrix<const T> x1, Matrix<const T> x2, std::optional<Matrix<const T>> matrix,
-                     std::optional<Vector<const T>> norm1, std::optional<Vector<const T>> norm2, double close,
+static void run_plan(Builder& builder, Matrix<const T> x1, Matrix<const T> x2, std::optional<Vector<const T>> norm1,
+                     std::optional<Vector<const T>> norm2, double close,
                      std::optional<Matrix<const T>> narrow1, std::optional<Matrix<const T>> narrow2,
                      std::optional<Matrix<const double>> wide1, std::optional<Matrix<const double>> wide2, Matrix<T> nngp,
                      std::optional<Matrix<T>> ntk, bool shared, std::array<std::int64_t, 4> range, int threads,
@@ -117,18 +121,15 @@ static void run_plan(Builder& builder, Matrix<const T> x1, Matrix<const T> x2, s
         data.wide1 = wide1->data();
         data.wide2 = wide2->data();
     }
-    if (plan.products != (matrix && norm1 && norm2)) throw std::invalid_argument("run: expected a matrix where the plan reads one");
-    if (matrix) {
-        require_shape(*matrix, {data.end1 - data.begin1, data.n2}, "matrix");
+    if (plan.products != (norm1 && norm2)) throw std::invalid_argument("run: expected norms where the plan reads products, and only there");
+    if (norm1) {
         require_shape(*norm1, {data.n1}, "norm1");
         require_shape(*norm2, {data.n2}, "norm2");
-        data.matrix = matrix->data();
         data.norm1 = norm1->data();
         data.norm2 = norm2->data();
     }
     auto apart = [&](const auto& out) {
-        if (overlap(out, x1) || overlap(out, x2) || (matrix && overlap(out, *matrix)))
-            throw std::invalid_argument("run: expected outputs that do not overlap the inputs");
+        if (overlap(out, x1) || overlap(out, x2)) throw std::invalid_argument("run: expected outputs that do not overlap the inputs");
     };
     apart(nngp);
     if (ntk) apart(*ntk);
@@ -170,15 +171,27 @@ static void mirror_kernel(Matrix<T> out, std::int64_t positions) {
     mirror(out.data(), std::int64_t(out.shape(0)), positions);
 }
 
+// Asks for large pages, which the system clears faster than many small ones. Where it has none, nothing happens.
+template <typename T>
+static void reserve(Matrix<T> out) {
+#if defined(__linux__)
+    constexpr std::uintptr_t page = 1 << 21;
+    const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(out.data()) + page - 1) / page * page;
+    const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(out.data()) + out.nbytes()) / page * page;
+    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 template <typename T>
 static void define(nb::module_& m, nb::class_<Builder>& plan) {
     m.def("squared_differences", &differences<T>, "x1"_a.noconvert(), "x2"_a.noconvert(), "i"_a.noconvert(), "j"_a.noconvert(),
           "out"_a.noconvert(), "threads"_a, "out[k] = sum_c (x1[i[k], c] - x2[j[k], c])^2");
+    m.def("reserve", &reserve<T>, "out"_a.noconvert(), "Large pages for a result that is about to be written");
     m.def("mirror", &mirror_kernel<T>, "out"_a.noconvert(), "positions"_a, "A symmetric kernel from its upper triangle");
-    plan.def("run", &run_plan<T>, "x1"_a.noconvert(), "x2"_a.noconvert(), "matrix"_a.noconvert().none(), "norm1"_a.noconvert().none(),
+    plan.def("run", &run_plan<T>, "x1"_a.noconvert(), "x2"_a.noconvert(), "norm1"_a.noconvert().none(),
              "norm2"_a.noconvert().none(), "close"_a, "narrow1"_a.noconvert().none(), "narrow2"_a.noconvert().none(),
              "wide1"_a.noconvert().none(), "wide2"_a.noconvert().none(), "nngp"_a.noconvert(), "ntk"_a.noconvert().none(), "shared"_a,
-             "range"_a, "threads"_a, "instructions"_a = "", "Both kernels of every pair, into nngp and ntk");
+             "range"_a, "threads"_a, "instructions"_a = "", "Both kernels of every pair, into nngp and ntk; where the plan reads products, nngp holds x1 x2^T / channels on entry");
     plan.def("keep", &keep_numbers<T>, "x"_a.noconvert(), "norms"_a.noconvert().none(), "out"_a.noconvert(), "threads"_a,
              "instructions"_a = "", "Per-input numbers of every input, into out");
 }

@@ -101,12 +101,11 @@ struct Plan {
 template <typename T>
 struct Data {  // T: the data's precision
     const T *x1, *x2;            // (n, numbers of an input)
-    const T *matrix;             // flat: covariances of the data, rows from begin1 on, or null: then summed from x1 and x2
-    const T *norm1, *norm2;      // with a matrix: second moments of the data (n,)
-    double close;                // with a matrix: recompute from differences where D < close * (norm1 + norm2) / 2
+    const T *norm1, *norm2;      // of a plan with products: second moments of the data (n,)
+    double close;                // of a plan with products: recompute from differences where D < close * (norm1 + norm2) / 2
     const T *narrow1, *narrow2;  // (n, slot positions): per-input numbers
     const double *wide1, *wide2;
-    T *nngp, *ntk;               // (n1, n2, out1, out2)
+    T *nngp, *ntk;               // (n1, n2, out1, out2); where products are given nngp holds them on entry
     double* record;              // or, for every second input with itself: (n2, slot positions)
     std::int64_t n1, n2;
     std::int64_t begin1, end1, begin2, end2;  // the pairs that are asked for

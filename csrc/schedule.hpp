@@ -39,7 +39,7 @@ std::vector<Item> items(const Plan& plan, const Data<T>& data, const Target& tar
     std::vector<Item> out;
     for (std::int64_t j = data.begin2; j < data.end2; j += columns)
         for (std::int64_t i = data.begin1; i < data.end1; i += rows)
-            if (!data.shared || plan.flat || i < j + columns)  // what lies below the diagonal is mirrored
+            if (!data.shared || i < j + columns)  // what lies below the diagonal is mirrored
                 out.push_back(Item{i, std::min(i + rows, data.end1), j, std::min(j + columns, data.end2)});
     return out;
 }

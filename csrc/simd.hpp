@@ -35,6 +35,16 @@ inline void store(T* p, Vec<T> v) {
     *reinterpret_cast<Vec<T>*>(p) = v;
 }
 template <typename T>
+inline Vec<T> load_anywhere(const T* p) {  // of any alignment
+    typedef T U __attribute__((vector_size(vector_bytes), aligned(1), may_alias));
+    return *reinterpret_cast<const U*>(p);
+}
+template <typename T>
+inline void store_anywhere(T* p, Vec<T> v) {
+    typedef T U __attribute__((vector_size(vector_bytes), aligned(1), may_alias));
+    *reinterpret_cast<U*>(p) = v;
+}
+template <typename T>
 inline Vec<T> fill(T a) {
     return a - Vec<T>{};  // not +, which would turn -0 into 0 and so cost an instruction
 }

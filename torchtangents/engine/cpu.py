@@ -21,7 +21,6 @@ from .products import Products, many_are_close
 from .progress import watched
 from .segments import Gather, Step
 
-_ROWS = 256  # of a matrix product at a time
 _CELLS = 4e9  # values of a step that a thread computes between two looks at the progress: about a second
 _LANES = 16  # pairs that are computed side by side
 _SHARE = 8  # groups of pairs a thread, at least, in one call
@@ -116,17 +115,20 @@ class Prepared:
             numbers2 = kept_numbers(second, twins, x2, code.wide, code.narrow, low.by_code, self.interpolants)
         n1, n2 = first.batch, second.batch
         out = [torch.empty(n1, n2 * code.positions1 * code.positions2, dtype=first.width) for _ in range(1 + self.ntk)]
+        native = importlib.import_module("torchtangents._native")
+        for part in out:
+            native.reserve(part)
         threads = torch.get_num_threads()
         least = -(-_SHARE * threads * _LANES // max(n2, 1))
-        step = _ROWS if products else tile or max(least, int(_CELLS * threads / (low.cells() * max(n2, 1))))
+        step = tile or (products.step if products else None) or max(least, int(_CELLS * threads / (low.cells() * max(n2, 1))))
         for i in watched([slice(i, min(n1, i + step)) for i in range(0, n1, step)], progress):
-            given = products.rows(i) if products else (None, None, None, 0.0)
+            given = products.fill(i, out[0]) if products else (None, None, 0.0)
             ranges = (i.start, i.stop, i.start if shared else 0, n2)
             kept = (numbers1.narrow, numbers2.narrow, numbers1.wide, numbers2.wide)
             results = (out[0], out[1] if self.ntk else None)
             code.plan.run(x1, x2, *given, *kept, *results, shared, ranges, threads, self.instructions)
         if shared:
             for part in out:
-                importlib.import_module("torchtangents._native").mirror(part, code.positions1)
+                native.mirror(part, code.positions1)
         parts = [p.view(n1, n2, *first.root.size, *second.root.size).to(self.width) for p in out]
         return parts[0], parts[1] if self.ntk else None

@@ -319,15 +319,20 @@ class Lowering:
 
 
 def _fold(steps: list[Step]) -> None:
-    """The constant factor of a ReLU goes into the affine steps that read it, where nothing else does."""
-    for step in steps[:-1]:
-        if not step.operations or step.operations[-1].kind != Kind.RELU:
-            continue
-        readers = [s for s in steps if step in s.sources]
-        if all(s.gather == Gather.MAP and s.operations and s.operations[0].kind == Kind.AFFINE for s in readers):
-            relu = step.operations[-1]
-            level, bend, negative, _ = relu.constants
-            step.operations[-1] = replace(relu, constants=(level, bend, negative, 1.0))
-            for s in readers:
-                scale, b2, grow, shift = s.operations[0].constants
-                s.operations[0] = replace(s.operations[0], constants=(scale * bend, b2, grow * bend, shift))
+    """The constant factor of a ReLU goes into the affine operations that read it, where nothing else does."""
+    for step in steps:
+        for place, relu in enumerate(step.operations):
+            if relu.kind != Kind.RELU:
+                continue
+            if place + 1 < len(step.operations):
+                readers = [(step, place + 1)]
+            else:
+                readers = [(s, 0) for s in steps if step in s.sources and s.gather == Gather.MAP and s.operations]
+                if not readers or len(readers) < sum(step in s.sources for s in steps):
+                    continue
+            if all(s.operations[i].kind == Kind.AFFINE for s, i in readers):
+                level, bend, negative, _ = relu.constants
+                step.operations[place] = replace(relu, constants=(level, bend, negative, 1.0))
+                for s, i in readers:
+                    scale, b2, grow, shift = s.operations[i].constants
+                    s.operations[i] = replace(s.operations[i], constants=(scale * bend, b2, grow * bend, shift))

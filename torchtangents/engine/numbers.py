@@ -97,7 +97,7 @@ def _by_code(program: Program, slots: list[Slot], x: Tensor, wide: bool, narrow:
     order, total = _order(code, slots)
     n, count = program.batch, total if order is None else len(order)
     numbers = Numbers(torch.empty(n, count) if narrow else None, torch.empty(n, count, dtype=torch.float64) if wide else None)
-    moments = norms(x).to(x.dtype) if low.by_product else None
+    moments = norms(x) if low.by_product else None
     step = max(16, _BLOCK // total)
     for i in range(0, n, step):
         rows = slice(i, min(n, i + step))

@@ -10,30 +10,36 @@ from ..graph.program import Program
 
 CLOSE = {torch.float32: 0.05, torch.float64: 1e-3}  # D / v below which csrc computes a pair again, from differences
 _MOST = 0.02  # of all pairs; more are better served by a product in float64
+_PRODUCTS = 5e10  # multiplications at a time
 _SAMPLE = 64  # inputs of each side
 
 
 class Products:
-    """Rows of x1 x2^T / C, a few at a time, with what csrc needs to mend close pairs."""
+    """x1 x2^T / C a few rows at a time, with what csrc needs to mend close pairs."""
 
     def __init__(self, x1: Tensor, x2: Tensor):
         self.x1, self.x2 = x1, x2
-        self.norm1 = norms(x1).to(x1.dtype)
-        self.norm2 = self.norm1 if x2 is x1 else norms(x2).to(x2.dtype)
-        self.buffer = x1.new_empty(0)
+        self.norm1 = norms(x1)
+        self.norm2 = self.norm1 if x2 is x1 else norms(x2)
 
-    def rows(self, i: slice) -> tuple[Tensor, Tensor, Tensor, float]:
-        """(products of some rows of x1 with all of x2, second moments of x1, of x2, how close is close)."""
-        x = self.x1[i]
-        if self.buffer.shape != (len(x), len(self.x2)):
-            self.buffer = x.new_empty(len(x), len(self.x2))
-        torch.mm(x, self.x2.T, out=self.buffer)
-        return self.buffer.div_(x.shape[1]), self.norm1, self.norm2, CLOSE[x.dtype]
+    @property
+    def step(self) -> int:
+        """Rows of x1 at a time: about a second of products, and where both sets are one, few of them below the diagonal."""
+        n, channels = self.x2.shape
+        step = max(256, int(_PRODUCTS / (max(n, 1) * channels)))
+        return step if self.x2 is not self.x1 else min(step, max(256, n // 8))
+
+    def fill(self, i: slice, out: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Products of some rows of x1 into `out` (N1, N2); gives second moments of x1, of x2, and how close is close."""
+        start = i.start if self.x2 is self.x1 else 0
+        x, block = self.x1[i], out[i, start:]
+        torch.addmm(block, x, self.x2[start:].T, beta=0, alpha=1 / x.shape[1], out=block)
+        return self.norm1, self.norm2, CLOSE[x.dtype]
 
 
 def norms(x: Tensor) -> Tensor:
-    """The second moment of every input over its channels, (N, C) -> (N,) in float64."""
-    return torch.linalg.vector_norm(x, dim=1, dtype=torch.float64).square() / x.shape[1]
+    """The second moment of every input over its channels, (N, C) -> (N,), summed in float64."""
+    return (torch.linalg.vector_norm(x, dim=1, dtype=torch.float64).square() / x.shape[1]).to(x.dtype)
 
 
 def many_are_close(first: Program, second: Program) -> bool:

@@ -64,8 +64,9 @@ class Inputs:
     count: int
 
     def rows(self) -> Tensor:
-        """All of them, contiguous."""
-        return torch.cat([p.detach().flatten(1) for p in self.parts], 1).contiguous()
+        """All of them, contiguous; a view where they are one tensor that is."""
+        parts = [p.detach().flatten(1) for p in self.parts]
+        return parts[0].contiguous() if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def inputs_of(steps: list[Node]) -> Inputs:
