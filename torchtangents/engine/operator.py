@@ -61,7 +61,11 @@ class Task:
         return first, first if self.second is self.first else rebound(self.second, new)
 
     def run(self) -> tuple[Tensor, Tensor | None]:
-        """(nngp, ntk) of every pair."""
+        """(nngp, ntk) of every pair; past the operator where no derivative is asked for, as its first call imports a compiler."""
+        wanted = torch.is_grad_enabled() and any(t.requires_grad for t in self.leaves)
+        if self.prepared is not None and not wanted and not torch.compiler.is_compiling():
+            prepared, self.prepared = self.prepared, None
+            return prepared.run(self.tile, self.progress)
         nngp, ntk = torch.ops.torchtangents.pairs(self.leaves, self.number)
         return nngp, ntk if self.ntk else None
 

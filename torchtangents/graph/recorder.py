@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ class Recorder(TorchFunctionMode):
         """The model's output on symbolic values."""
         tokens = (active.current.set(self), locate.set(self.where))
         try:
-            with self, torch.compiler.set_stance("force_eager"):
+            with self, _eager():
                 return self.model(*args)
         finally:
             active.current.reset(tokens[0])
@@ -182,3 +183,8 @@ def _suggestion(name: str) -> str:
     if "norm" in name:
         return "Expected tt.nn.LayerNorm, or no normalisation."
     return "Expected operations with a rule (README.md, torchtangents.nn), or a tt.Layer with its own forward and propagate."
+
+
+def _eager() -> AbstractContextManager:
+    """Compiled modules run their own forward; where the compiler is not even imported there are none."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
