@@ -129,7 +129,9 @@ static void run_plan(Builder& builder, Matrix<const T> x1, Matrix<const T> x2, s
         data.norm2 = norm2->data();
     }
     auto apart = [&](const auto& out) {
-        if (overlap(out, x1) || overlap(out, x2)) throw std::invalid_argument("run: expected outputs that do not overlap the inputs");
+        auto meets = [&](const auto& in) { return in && overlap(out, *in); };
+        if (overlap(out, x1) || overlap(out, x2) || meets(norm1) || meets(norm2) || meets(narrow1) || meets(narrow2) || meets(wide1) || meets(wide2))
+            throw std::invalid_argument("run: expected outputs that do not overlap the inputs");
     };
     apart(nngp);
     if (ntk) apart(*ntk);
@@ -156,7 +158,7 @@ static void keep_numbers(Builder& builder, Matrix<const T> x, std::optional<Vect
     require_shape(out, {data.n2, plan.slot_begin[2 * plan.slot_count + 1]}, "out");
     if (plan.products != norms.has_value()) throw std::invalid_argument("keep: expected norms where the plan reads products");
     if (norms) require_shape(*norms, {data.n2}, "norms");
-    if (overlap(out, x)) throw std::invalid_argument("keep: expected an output that does not overlap the inputs");
+    if (overlap(out, x) || (norms && overlap(out, *norms))) throw std::invalid_argument("keep: expected an output that does not overlap the inputs");
     data.x1 = data.x2 = x.data();
     data.norm2 = norms ? norms->data() : nullptr;
     data.record = out.data();
@@ -164,11 +166,13 @@ static void keep_numbers(Builder& builder, Matrix<const T> x, std::optional<Vect
 }
 
 template <typename T>
-static void mirror_kernel(Matrix<T> out, std::int64_t positions) {
-    if (positions < 1 || out.shape(1) != out.shape(0) * std::size_t(positions) * std::size_t(positions))
+static void mirror_kernel(Matrix<T> out, std::int64_t positions, std::int64_t begin, std::int64_t end, int threads) {
+    const std::int64_t n = std::int64_t(out.shape(0));
+    if (positions < 1 || positions > 1 << 20 || std::int64_t(out.shape(1)) != n * positions * positions)
         throw std::invalid_argument("mirror: expected (n, n * positions^2)");
+    if (begin < 0 || begin > end || end > n) throw std::invalid_argument("mirror: expected rows that exist");
     nb::gil_scoped_release release;
-    mirror(out.data(), std::int64_t(out.shape(0)), positions);
+    mirror(out.data(), n, positions, begin, end, threads);
 }
 
 // Asks for large pages, which the system clears faster than many small ones. Where it has none, nothing happens.
@@ -187,7 +191,8 @@ static void define(nb::module_& m, nb::class_<Builder>& plan) {
     m.def("squared_differences", &differences<T>, "x1"_a.noconvert(), "x2"_a.noconvert(), "i"_a.noconvert(), "j"_a.noconvert(),
           "out"_a.noconvert(), "threads"_a, "out[k] = sum_c (x1[i[k], c] - x2[j[k], c])^2");
     m.def("reserve", &reserve<T>, "out"_a.noconvert(), "Large pages for a result that is about to be written");
-    m.def("mirror", &mirror_kernel<T>, "out"_a.noconvert(), "positions"_a, "A symmetric kernel from its upper triangle");
+    m.def("mirror", &mirror_kernel<T>, "out"_a.noconvert(), "positions"_a, "begin"_a, "end"_a, "threads"_a,
+          "A symmetric kernel from its upper triangle: what mirrors some rows");
     plan.def("run", &run_plan<T>, "x1"_a.noconvert(), "x2"_a.noconvert(), "norm1"_a.noconvert().none(),
              "norm2"_a.noconvert().none(), "close"_a, "narrow1"_a.noconvert().none(), "narrow2"_a.noconvert().none(),
              "wide1"_a.noconvert().none(), "wide2"_a.noconvert().none(), "nngp"_a.noconvert(), "ntk"_a.noconvert().none(), "shared"_a,

@@ -40,7 +40,7 @@ def ntk(
         diagonal: only every input of x1 with itself, (N1,).
         tile: inputs on a side of a tile; None chooses from free memory.
         progress: True shows a bar, False none, None one when it takes more than a second.
-        backend: "auto" or "reference".
+        backend: "auto" takes the compiled code where it has a rule for every step; "cpu" insists on it, "reference" goes without.
         devices: not used yet: the inputs' device computes.
 
     Returns:

@@ -22,6 +22,7 @@ from .progress import watched
 from .segments import Gather, Step
 
 _CELLS = 4e9  # values of a step that a thread computes between two looks at the progress: about a second
+_MOVES = 5e7  # numbers that are mirrored between two looks at Ctrl-C
 _LANES = 16  # pairs that are computed side by side
 _SHARE = 8  # groups of pairs a thread, at least, in one call
 
@@ -128,7 +129,9 @@ class Prepared:
             results = (out[0], out[1] if self.ntk else None)
             code.plan.run(x1, x2, *given, *kept, *results, shared, ranges, threads, self.instructions)
         if shared:
+            rows = max(32, int(_MOVES / max(out[0].shape[1], 1)))
             for part in out:
-                native.mirror(part, code.positions1)
+                for i in range(0, n1, rows):
+                    native.mirror(part, code.positions1, i, min(n1, i + rows), threads)
         parts = [p.view(n1, n2, *first.root.size, *second.root.size).to(self.width) for p in out]
         return parts[0], parts[1] if self.ntk else None
