@@ -121,7 +121,8 @@ static void run_plan(Builder& builder, Matrix<const T> x1, Matrix<const T> x2, s
         data.wide1 = wide1->data();
         data.wide2 = wide2->data();
     }
-    if (plan.products != (norm1 && norm2)) throw std::invalid_argument("run: expected norms where the plan reads products, and only there");
+    if (plan.products != norm1.has_value() || plan.products != norm2.has_value())
+        throw std::invalid_argument("run: expected norms where the plan reads products, and only there");
     if (norm1) {
         require_shape(*norm1, {data.n1}, "norm1");
         require_shape(*norm2, {data.n2}, "norm2");

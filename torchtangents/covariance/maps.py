@@ -41,7 +41,7 @@ class Linear(Node):
         return self.rows.copies and bool((self.rows.sums == 1).all())
 
     def remembers(self, distance: bool) -> bool:
-        return distance and not self.whole
+        return distance  # even if whole: the other data set's may not be
 
     def remember(self, context: Context, blocks: tuple[Block, ...], means: tuple[Tensor | None, ...]) -> Memory:
         (block,) = blocks
@@ -87,7 +87,7 @@ class Linear(Node):
         slots = min(self.rows.index.shape[1], twin.rows.index.shape[1])
         for r in range(slots):
             one, two = (Rows(_slot(rows, r), rows.size_in) for rows in (self.rows, twin.rows))
-            _, change = congruence(one, two, self.axis, block.grid, grid.planes)
+            _, change = congruence(one, two, self.axis, block.grid, grid.planes, moved=False)
             total = total + change(block.distance)
         q, inside, _ = grid.partner(self.axis)
         width = max(self.rows.coef.shape[1], twin.rows.coef.shape[1])

@@ -79,15 +79,20 @@ class Rows:
         return out  # type: ignore[return-value]
 
 
-def congruence(rows1: Rows, rows2: Rows, axis: int, grid: Grid, wanted: Planes) -> tuple[Grid, Callable[[Tensor], Tensor]]:
-    """The grid of K' = A1 K A2^T along one axis, and the function that maps values of K to values of K'."""
+def congruence(
+    rows1: Rows, rows2: Rows, axis: int, grid: Grid, wanted: Planes, moved: bool = True
+) -> tuple[Grid, Callable[[Tensor], Tensor]]:
+    """The grid of K' = A1 K A2^T along one axis, and the function that maps values of K to values of K'.
+
+    `moved`: planes that are only moved are taken whole, and so must be held where nothing in them exists too.
+    """
     out = Grid(
         wanted,
         replace_axis(grid.size1, axis, rows1.size),
         replace_axis(grid.size2, axis, rows2.size),
     )
     step = rows1.progression
-    if step is not None and step == rows2.progression:
+    if moved and step is not None and step == rows2.progression:
         return out, functools.partial(_shift, step, axis, grid, out)
     return out, functools.partial(_gather, rows1, rows2, axis, grid, out)
 
@@ -107,7 +112,8 @@ def _shift(progression: tuple[int, int], axis: int, grid: Grid, out: Grid, value
     values = values.narrow(dim, 0, size - before - after)
     if before or after:
         values = F.pad(values, [0, 0] * (n - 1 - axis) + [before, after])
-    return values
+    cut = start >= step or any(start + step * o[axis] < i[axis] for o, i in ((out.size1, grid.size1), (out.size2, grid.size2)))
+    return out.mask(values) if cut else values  # what was cut off beside the second input is outside now
 
 
 def _gather(rows1: Rows, rows2: Rows, axis: int, grid: Grid, out: Grid, values: Tensor) -> Tensor:

@@ -226,13 +226,18 @@ class Lowering:
         (before,) = {self.size(node.inputs[0])[axis]}
         inside = taps[1][0] >= 0 and taps[0] * (self.size(node)[axis] - 1) + taps[1][-1] < before
         inside &= all(one.size == two.size for one, two in self.twin.items())
-        join = alone and source.gather == Gather.MAP and not source.operations and (source.taps[axis] == (1, [0]) or inside)
+        join = alone and source.gather == Gather.MAP and not source.operations and (inside or self._keeps(source, axis))
         if not join:
             source = new(Step(Gather.MAP, node, [source]))
         step1, offsets1 = source.taps[axis]
         source.taps[axis] = (step1 * taps[0], sorted(step1 * o2 + o1 for o2 in taps[1] for o1 in offsets1))
         source.node = node
         return source
+
+    def _keeps(self, step: Step, axis: int) -> bool:
+        """Whether a map leaves all positions of an axis where they are, perhaps with zeros behind."""
+        same = all(a[axis] >= b[axis] for a, b in zip(self.sizes(step.node), self.sizes(step.sources[0].node), strict=True))
+        return same and step.taps[axis] == (1, [0])
 
     def _finished(self, steps: list[Step], target: Node, exact: bool) -> Segment:
         if len(steps) > _STEPS:
