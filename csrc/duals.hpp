@@ -47,7 +47,7 @@ inline Angle<T> angle(Vec<T> x, Vec<T> y, Vec<T> k, Vec<T> e) {
     p.m = x * y + HalfAngle<T>::tiny;
     p.a = signs ? absolute(k) : k;
     p.sum = p.m + p.a;
-    p.near = larger(p.m - p.a - HalfAngle<T>::tiny, Vec<T>{});  // where both vanish the angle is 0
+    p.near = larger(p.m - p.a - HalfAngle<T>::tiny, Vec<T>{});  // where one vanishes the angle is 0
     if constexpr (exact) {  // for close pairs from the distance; parallel inputs of different lengths are parallel
         const Vec<T> gap = absolute(x - y);
         Vec<T> close = e - gap * gap * T(0.5);

@@ -36,6 +36,10 @@ class Dual:
         """E f(u) for u of variance v."""
         raise NotImplementedError
 
+    def uses_distance(self, asked: bool) -> bool:
+        """Whether the argument's squared distance is needed, given whether the value's is."""
+        return self.kinked or asked
+
     def distance(self, pair: Pair, out1: Tensor, out2: Tensor) -> Tensor:
         """E (f(u) - f(v))^2, given the second moments of both; smooth functions run in float64, where this is enough."""
         return (out1 + out2 - 2 * self.nngp(pair)).clamp_min(0)

@@ -49,7 +49,9 @@ class Linear(Node):
         v = block.variances()
         kept = {"alpha": self.rows.apply(v, dim)}
         kept["sum"] = _along(self.rows.sums, v, self.axis, len(self.size)).expand_as(kept["alpha"])
-        if not self.rows.copies:
+        if self.rows.copies:
+            kept["half"] = torch.zeros_like(kept["alpha"])
+        else:
             zero = zero_planes(len(self.size))
             grid, change = congruence(self.rows, self.rows, self.axis, block.grid, zero)
             assert block.distance is not None
@@ -75,7 +77,7 @@ class Linear(Node):
         a1, a2 = context.sides("alpha", grid)
         s1, s2 = context.sides("sum", grid)
         distance = distance + (s1 - s2) * (a1 - a2)
-        if "half" in context.memory1:
+        if not (self.rows.copies and twin.rows.copies):
             h1, h2 = context.sides("half", grid)
             distance = torch.minimum((distance - h1 - h2).clamp_min(0), self._cap(grid, block, twin))
         return grid.mask(distance)

@@ -82,6 +82,7 @@ class Pair:
         far = (total - d).clamp_min(0) * (total + d)
         noise = _NOISE * torch.finfo(near.dtype).eps * gap * total
         near = torch.where(near > noise, near, 0)  # parallel inputs of different lengths are parallel, not at sqrt(eps)
+        near = torch.where(self.m > 0, near, 0)
         if self.distance is not None:  # obtuse pairs keep their accuracy in q, not in D
             near = torch.where(self.q < 0, 2 * (self.m - self.q), near)
             far = torch.where(self.q < 0, far, 2 * (self.m + self.q))
@@ -89,7 +90,7 @@ class Pair:
 
     @cached_property
     def theta(self) -> Tensor:
-        """The angle between the two, 0 where both vanish."""
+        """The angle between the two, 0 where one vanishes."""
         a, b = self.roots
         return 2 * torch.atan2(a, torch.where((a == 0) & (b == 0), 1, b))
 

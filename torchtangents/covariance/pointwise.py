@@ -21,7 +21,7 @@ class Pointwise(Node):
         self.pending = False
 
     def uses_distance(self, asked: bool) -> bool:
-        return self.dual.kinked
+        return self.dual.uses_distance(asked)
 
     def uses_mean(self, asked: bool) -> bool:
         return False

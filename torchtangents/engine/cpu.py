@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..covariance.grid import Planes
+from ..covariance.kinked import Sign
 from ..covariance.node import Node
 from ..covariance.pointwise import Pointwise
 from ..graph.program import Program, widened
@@ -78,13 +79,18 @@ class Code:
         return self.slots[key]
 
 
+def _jumps(program: Program) -> bool:
+    """Whether the error of an angle is one of the kernel."""
+    return any(isinstance(s, Pointwise) and isinstance(s.dual, Sign) for s in program.steps)
+
+
 class Prepared:
     """Two programs of one model, lowered: raises `NotNative` where csrc has no rule for a step."""
 
     def __init__(self, first: Program, second: Program, wanted: Planes, ntk: bool, instructions: str = ""):
         self.shared, self.ntk, self.instructions = second is first, ntk, instructions
         self.width = first.width
-        if first.width == torch.float32 and many_are_close(first, second):
+        if first.width == torch.float32 and (many_are_close(first, second) or _jumps(first)):
             first = widened(first)
             second = first if self.shared else widened(second)
         self.first, self.second = first, second

@@ -26,6 +26,7 @@ from .runs import Run
 from .segments import Gather, Reduction, Segment, Step, inputs_of
 
 _CHANNELS = 8  # of flat data, up to which products are summed directly and not by a matrix product
+_POSITIONS = 256  # over which the errors of single precision at positions that are equal to others average out
 _STEPS = 64
 
 
@@ -119,28 +120,28 @@ class Lowering:
     def _near(self) -> dict[Node, Planes]:
         """Planes in double precision although the data are single: what a kink after a mixing of positions depends on."""
         duals = [s.dual for s in self.needs.steps1 if isinstance(s, Pointwise)]
-        self.exact = any(self.needs.distance.values()) and all(isinstance(d, (ABReLU, Sign)) for d in duals)
+        alike = all(one.size == two.size for one, two in self.twin.items())
+        self.exact = alike and any(self.needs.distance.values()) and all(isinstance(d, (ABReLU, Sign)) for d in duals)
         if not self.single:
             return {}
-        if self.own:
+        positions = min((math.prod(s.size) for s in self.needs.steps1 if s.size and not s.inputs), default=_POSITIONS)
+        averaged = alike and not self.root.size and positions >= _POSITIONS
+        if self.own or not averaged:
             return dict(self.needs.planes)
-        if any(isinstance(d, Sign) for d in duals):
-            return dict(self.needs.planes)
-        alike = all(one.size == two.size for one, two in self.twin.items())
-        late = [s for run in self.needs.runs if run.sources or not alike for s in run.steps]
-        return planes_for(self.needs, {s for s in late if isinstance(s, Pointwise) and s.dual.kinked})
+        late = [run for run in self.needs.runs if run.sources]
+        kinked = {run.target for run in late if any(isinstance(s, Pointwise) and s.dual.kinked for s in run.steps)}
+        return planes_for(self.needs, kinked)
 
     def marked(self, node: Node, exact: bool = False) -> list[tuple[int, int, bool, bool]]:
         """The planes of a segment with its precision."""
         near = [set(d) for d in self.planes(node, self.near[node])] if node in self.near else None
-        one, two = self.sizes(node)
         out = []
         places = list(itertools.product(*self.planes(node)))
         if self.own:  # plane 0 first: the others read what it keeps
             places = [(0, 0), *(d for d in places if d != (0, 0))]
         for d in places:
             wide = near is not None and all(a in b for a, b in zip(d, near, strict=True))
-            out.append((*d, wide, exact and d == (0, 0) and one == two))  # type: ignore[arg-type]
+            out.append((*d, wide, exact and d == (0, 0)))  # type: ignore[arg-type]
         return out
 
     def cells(self) -> int:
