@@ -48,12 +48,12 @@ def _everyone(n: int) -> dict[str, tuple[int, int]]:
 
 
 ANALYTIC = (
-    Case("cnn21-gap", cnn(21, GAP), IMAGE, square(48), _few(4, torch=2)),
+    Case("cnn21-gap", cnn(21, GAP), IMAGE, square(64), _few(4, torch=2)),
     Case("cnn21-flatten", cnn(21, FLATTEN), IMAGE, square(512),
          {"neural-tangents": square(100), "reference": square(50), "torch": square(50), "torch-compile": square(50)}),
     Case("cnn-two-pools-flatten", two_pools(), IMAGE, square(192), _few(6, torch=4)),
-    Case("myrtle5", myrtle(5), IMAGE, square(96), _few(6, torch=4)),
-    Case("myrtle10", myrtle(10), IMAGE, square(64), _few(5, torch=4)),
+    Case("myrtle5", myrtle(5), IMAGE, square(192), _few(6, torch=4)),
+    Case("myrtle10", myrtle(10), IMAGE, square(128), _few(5, torch=4)),
     Case("wideresnet-n1", wide_resnet(1), IMAGE, square(128), _few(4)),
     Case("wideresnet-n4", wide_resnet(4), IMAGE, square(96), _few(4)),
     Case("fc3", fully_connected(3), VECTOR, square(2000), _everyone(2000)),

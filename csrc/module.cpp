@@ -107,7 +107,7 @@ static void run_plan(Builder& builder, Matrix<const T> x1, Matrix<const T> x2, s
         throw std::invalid_argument("run: expected a range of inputs that exist");
     const bool single = sizeof(T) == 4, narrow = single && plan.narrow, wide = !single || plan.wide;
     const std::int64_t slots1 = plan.slot_begin[plan.slot_count], slots2 = plan.slot_begin[2 * plan.slot_count + 1];
-    if (narrow != (narrow1 && narrow2) || wide != (wide1 && wide2))
+    if (narrow != narrow1.has_value() || narrow != narrow2.has_value() || wide != wide1.has_value() || wide != wide2.has_value())
         throw std::invalid_argument("run: expected per-input numbers in the precisions that the plan uses");
     if (narrow) {
         require_shape(*narrow1, {data.n1, slots1}, "narrow1");

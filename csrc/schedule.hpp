@@ -34,7 +34,7 @@ template <typename T>
 std::vector<Item> items(const Plan& plan, const Data<T>& data, const Target& target, int threads) {
     const std::int64_t lanes = target.bytes / std::int64_t(sizeof(T)), columns = plan.flat ? lanes * flat_groups : lanes;
     const std::int64_t groups = (data.end2 - data.begin2 + columns - 1) / columns;
-    const std::int64_t pieces = std::max<std::int64_t>(1, (8 * threads + groups - 1) / std::max<std::int64_t>(groups, 1));
+    const std::int64_t pieces = std::max<std::int64_t>(1, (std::int64_t(8) * threads + groups - 1) / std::max<std::int64_t>(groups, 1));
     const std::int64_t rows = std::max<std::int64_t>(1, std::min<std::int64_t>(256, (data.end1 - data.begin1 + pieces - 1) / pieces));
     std::vector<Item> out;
     for (std::int64_t j = data.begin2; j < data.end2; j += columns)
