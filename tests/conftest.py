@@ -28,3 +28,9 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """Where a child process imports the package under test, not a source tree in the working directory."""
+    return {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(Path(torchtangents.__file__).parents[1])}}

@@ -41,8 +41,10 @@ def test_a_prompt_shows_the_configuration_without_quotes():
     assert repr(show_config()) == str(show_config())
 
 
-def test_runs_as_a_module():
-    done = subprocess.run([sys.executable, "-m", "torchtangents", "info"], capture_output=True, text=True, check=True)
+def test_runs_as_a_module(elsewhere):
+    done = subprocess.run(
+        [sys.executable, "-m", "torchtangents", "info"], capture_output=True, text=True, check=True, **elsewhere
+    )
     assert "reference" in done.stdout
 
 

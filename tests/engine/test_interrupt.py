@@ -31,8 +31,9 @@ print("same" if torch.equal(tt.ntk(net, small, backend="cpu"), before) else "dif
 
 
 @pytest.mark.parametrize(("inputs", "size"), [(2000, 32), (2, 200)])
-def test_ctrl_c_stops_a_call_and_leaves_the_process_usable(inputs, size):
-    child = subprocess.Popen([sys.executable, "-c", CHILD.format(inputs=inputs, size=size)], stdout=subprocess.PIPE, text=True)
+def test_ctrl_c_stops_a_call_and_leaves_the_process_usable(inputs, size, elsewhere):
+    code = [sys.executable, "-c", CHILD.format(inputs=inputs, size=size)]
+    child = subprocess.Popen(code, stdout=subprocess.PIPE, text=True, **elsewhere)
     try:
         assert child.stdout is not None
         assert child.stdout.readline() == "running\n"

@@ -114,8 +114,8 @@ def test_ensemble_refuses_positions_and_outputs_that_are_not_gaussian(problem, f
         Ensemble(p.net, p.x_train, p.y_train)
 
 
-def test_import_is_light():
+def test_import_is_light(elsewhere):
     heavy = {"gpytorch", "torchdiffeq", "linear_operator", "matplotlib", "dask"}
     code = f"import sys, torchtangents.predict; found = {heavy} & set(sys.modules); sys.exit(repr(found) if found else 0)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, **elsewhere)
     assert done.returncode == 0, done.stderr
