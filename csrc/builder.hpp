@@ -161,11 +161,13 @@ public:
     const Plan& finish() {
         if (!segments_.empty()) return plan_;
         require(!plan_.products || (plan_.flat && parts_.size() == 1 && plan_.out1 == 1 && plan_.out2 == 1), "one flat segment with products");
+        plan_.watched = true;
         for (Part& part : parts_) {
             require(!part.steps.empty() && part.steps.size() <= 64, "1 to 64 steps in a segment");
             for (std::size_t s = 0; s < part.steps.size(); ++s) {
                 Step& step = part.steps[s];
                 step.op_count = int(part.ops[s].size());
+                for (const Op& op : part.ops[s]) plan_.watched &= op.kind <= Kind::relu || op.kind == Kind::gain || op.kind == Kind::record;
                 step.ops = part.ops[s].data();
                 const std::int64_t rows = std::min(step.size1[0], step.size2[0]) + step.ring[0] + step.ring[1];
                 const std::int64_t columns = std::min(step.size1[1], step.size2[1]) + step.ring[2] + step.ring[3];

@@ -18,7 +18,7 @@ struct HalfAngle<float> {
     // (2 - theta / h) / u: minimax for u^(3/2) times it, 3.2e-8
     static constexpr float bend[] = {0.666633606f,  -0.399259895f, 0.27956149f,  -0.195959628f,
                                      0.115646154f,  -0.0461463481f, 0.00872839615f};
-    static constexpr float tiny = 1e-38f;
+    static constexpr float tiny = 1.2e-38f;  // a normal number: arithmetic on smaller ones takes a hundred cycles on some processors
 };
 template <>
 struct HalfAngle<double> {
@@ -35,19 +35,20 @@ inline Vec<double> angle_ratio(Vec<double> u) { return 2.0 - u * polynomial(Half
 
 constexpr double pi = 3.14159265358979323846;
 
-// The angle between the two: m = x y, a = |k|, near = m - a, u = tan^2(theta / 2) of the acute one, h its root.
+// The angle between the two: m = x y, a = |k|, near = m - a, u = tan^2(theta / 2) of the acute one. The covariance comes with
+// `tiny` added, so that inputs of length 0 have an angle, which is 0.
 template <typename T>
 struct Angle {
-    Vec<T> m, a, sum, near, u, h;
+    Vec<T> m, a, sum, near, u;
 };
 
 template <bool exact, bool signs, typename T>
 inline Angle<T> angle(Vec<T> x, Vec<T> y, Vec<T> k, Vec<T> e) {
     Angle<T> p;
-    p.m = x * y + HalfAngle<T>::tiny;
+    p.m = x * y;
     p.a = signs ? absolute(k) : k;
     p.sum = p.m + p.a;
-    p.near = larger(p.m - p.a - HalfAngle<T>::tiny, Vec<T>{});  // where one vanishes the angle is 0
+    p.near = larger(p.m - p.a, Vec<T>{});
     if constexpr (exact) {  // for close pairs from the distance; parallel inputs of different lengths are parallel
         const Vec<T> gap = absolute(x - y);
         Vec<T> close = e - gap * gap * T(0.5);
@@ -57,8 +58,7 @@ inline Angle<T> angle(Vec<T> x, Vec<T> y, Vec<T> k, Vec<T> e) {
     } else if constexpr (sizeof(T) == 8) {  // equal but for rounding: flat ground, positions that circular padding repeats
         p.near = p.near > p.m * (16 * 2.220446049250313e-16) ? p.near : Vec<T>{};
     }
-    p.u = p.near / p.sum;
-    p.h = root(p.u);
+    p.u = quotient(p.near, p.sum);
     return p;
 }
 
@@ -72,21 +72,20 @@ struct Bend {
 };
 
 template <bool ntk, bool exact, bool signs, typename T>
-inline void relu(const Bend<T> c, Vec<T> x, Vec<T> y, Vec<T>& k, Vec<T>& t, Vec<T>& e) {
-    const Angle<T> p = angle<exact, signs, T>(x, y, k, e);
+inline void relu(const Bend<T> c, const Angle<T>& p, Vec<T>& k, Vec<T>& t, Vec<T>& e) {
+    const Vec<T> h = root(p.u);
     if constexpr (exact) {  // with M = m (sin theta - theta cos theta): k' = level k + M, e' = level e - M
-        const Vec<T> curve = polynomial(HalfAngle<T>::bend, p.u), acute = p.h * (T(2) - p.u * curve);
-        const Vec<T> theta = k < 0 ? T(pi) - acute : acute;
-        Vec<T> chord = p.h * (p.near + p.a * p.u * curve);
-        chord = k < 0 ? chord + T(pi) * p.a : chord;
+        const Vec<T> curve = polynomial(HalfAngle<T>::bend, p.u), acute = h * (T(2) - p.u * curve);
+        Vec<T> theta = acute, chord = h * (p.near + p.a * p.u * curve);
+        if constexpr (signs) theta = k < 0 ? T(pi) - acute : acute, chord = k < 0 ? chord + T(pi) * p.a : chord;
         if constexpr (ntk) t = t * (c.level - theta);
         k = c.level * k + chord;
         e = larger(c.level * e - chord, Vec<T>{});
     } else {
-        const Vec<T> acute = p.h * angle_ratio(p.u);
+        const Vec<T> acute = h * angle_ratio(p.u);
         Vec<T> slope = c.level - acute;
         if constexpr (signs) slope = k < 0 ? (c.level - T(pi)) + acute : slope;
-        k = k * slope + p.sum * p.h;
+        k = k * slope + p.sum * h;
         if constexpr (ntk) t = t * slope;
     }
 }
@@ -94,8 +93,8 @@ inline void relu(const Bend<T> c, Vec<T> x, Vec<T> y, Vec<T>& k, Vec<T>& t, Vec<
 // sign(x): E f f' = 1 - 2 theta / pi; nothing below it trains.
 template <bool ntk, bool exact, typename T>
 inline void sign(Vec<T> x, Vec<T> y, Vec<T>& k, Vec<T>& t, Vec<T>& e) {
-    const Angle<T> p = angle<exact, true, T>(x, y, k, e);
-    const Vec<T> acute = p.h * angle_ratio(p.u), theta = k < 0 ? T(pi) - acute : acute;
+    const Angle<T> p = angle<exact, true, T>(x, y, k + HalfAngle<T>::tiny, e);
+    const Vec<T> acute = root(p.u) * angle_ratio(p.u), theta = k < 0 ? T(pi) - acute : acute;
     const Vec<T> first = x > 0 ? fill<T>(1) : Vec<T>{}, second = y > 0 ? fill<T>(1) : Vec<T>{};
     const Vec<T> both = first * second, one = first + second;
     k = both * (T(1) - T(2 / pi) * theta);

@@ -82,9 +82,9 @@ inline void from_differences(const Data<X>& data, std::int64_t i, std::int64_t j
     out[0] = (double(data.norm1[i]) + double(data.norm2[j])) * 0.5 - out[1];
 }
 
-// Covariances of one input with those from `second` on, a vector a group, and half the squared distances; true if some are close.
+// Covariances of one input with those from `second` on, a vector a group; true if some are close.
 template <typename X>
-inline bool fill_whole(const Group<X>& g, X* matrix, X* distance) {
+inline bool fill_whole(const Group<X>& g, X* matrix) {
     const Data<X>& data = *g.data;
     const X *from = data.nngp + g.first * data.n2 + g.second, *norm2 = data.norm2 + g.second, norm1 = data.norm1[g.first];
     const X close = X(data.close * 0.25);
@@ -92,7 +92,6 @@ inline bool fill_whole(const Group<X>& g, X* matrix, X* distance) {
     for (int i = 0; i < g.groups * lanes<X>; i += lanes<X>) {
         const Vec<X> k = load_anywhere(from + i), total = norm1 + load_anywhere(norm2 + i), e = total * X(0.5) - k;
         store(matrix + i, k);
-        store(distance + i, e);
         least = -larger(close * total - e, -least);
     }
     for (int lane = 0; lane < lanes<X>; ++lane)
@@ -100,12 +99,13 @@ inline bool fill_whole(const Group<X>& g, X* matrix, X* distance) {
     return false;
 }
 
-// A row of given covariances; pairs that nearly agree again from differences, in double precision.
+// A row of covariances; pairs that nearly agree again from differences, in double precision. True if there may be such pairs:
+// elsewhere half the squared distances are neither filled in nor needed.
 template <typename X, typename T>
-inline void fill_matrix(const Group<X>& g, int half, T* matrix, T* distance) {
+inline bool fill_matrix(const Group<X>& g, int half, T* matrix, T* distance) {
     const Data<X>& data = *g.data;
     if constexpr (sizeof(T) == sizeof(X))
-        if (!data.record && g.count == std::int64_t(g.groups) * lanes<X> && !fill_whole<X>(g, matrix, distance)) return;
+        if (!data.record && g.count == std::int64_t(g.groups) * lanes<X> && !fill_whole<X>(g, matrix)) return false;
     for (int group = 0; group < g.groups; ++group)
         for (int lane = 0; lane < lanes<T>; ++lane) {
             std::int64_t j = std::int64_t(group) * lanes<X> + half * lanes<T> + lane;
@@ -125,6 +125,7 @@ inline void fill_matrix(const Group<X>& g, int half, T* matrix, T* distance) {
             matrix[i] = T(exact[0]);
             distance[i] = T(exact[1]);
         }
+    return true;
 }
 
 template <typename X, typename T>
@@ -160,10 +161,11 @@ inline Inputs<T> inputs_of(const Group<X>& g, int half) {
         same[i] = T(in.self || (data.shared && g.second + j == g.first));
     }
     in.same = same;
+    in.close = true;
     if (plan.products) {
         T* matrix = reinterpret_cast<T*>(g.workspace + g.at.row);
         T* distance = matrix + flat_groups * lanes<T>;
-        fill_matrix<X, T>(g, half, matrix, distance);
+        in.close = fill_matrix<X, T>(g, half, matrix, distance);
         in.matrix = matrix;
         in.distance = distance;
     }
@@ -202,8 +204,12 @@ inline void write(const Group<X>& g, const Cells<T>& c, int fields, int half) {
         }
 }
 
+// Angles below this are better found from the distance: tan^2(theta / 2). At the bound the slope of a ReLU has lost 10 roundings.
+constexpr double near_angle = 1.0 / 1024;
+
+// False, and nothing added to what is stored, where the distance is not carried, should be `watched`, and some angle is too near 0.
 template <bool ntk, bool exact, typename X, typename T>
-void run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, const Inputs<T>& in, int half) {
+bool run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, const Inputs<T>& in, int half, bool watched) {
     constexpr int fields = 1 + ntk + exact;
     const Plan& plan = *g.plan;
     Cells<T> cells[most_steps];
@@ -211,6 +217,7 @@ void run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, co
     for (int b = 0; b < plan.buffer_count; ++b) held[b] = -1;
     char* stored = g.workspace + g.at.stored;
     T* line = reinterpret_cast<T*>(g.workspace + g.at.line);
+    Vec<T> least = fill<T>(1);
     for (int s = 0; s < segment.step_count; ++s) {
         const Step& step = segment.steps[s];
         T* memory = reinterpret_cast<T*>(g.workspace + g.at.buffers + plan.buffer_at[step.buffer] * vector_bytes);
@@ -218,19 +225,19 @@ void run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, co
         const int before = held[step.buffer];
         if (before < 0 || !same_ring(segment.steps[before], cells[before], step, c)) clear_ring(step, c, fields);
         held[step.buffer] = s;
-        if (!c.width) continue;
+        if (!c.width || !c.height) continue;
         int done = 0;
         if (!in.self && is_fused(step)) {
             const Cells<T>& from = cells[step.sources[0]];
-            if (!is_bent(step)) fused<ntk, exact, Curve::none>(step, from, c, in);
-            else if (step.ops[1].c[2] != 0) fused<ntk, exact, Curve::any>(step, from, c, in);
-            else fused<ntk, exact, Curve::acute>(step, from, c, in);
+            watched ? fused<ntk, exact, !exact>(step, from, c, in, &least) : fused<ntk, exact, false>(step, from, c, in, &least);
             done = is_bent(step) ? 2 : 1;
-            if (step.op_count == done) continue;
         }
-        for (int y = 0; y < c.height; ++y) {
-            const Row<T> row = row_of(c, y, in);
-            if (!done) switch (step.gather) {
+        const int rows = done && done == step.op_count ? 0 : c.height;
+        const bool another = changes_another(step);
+        for (int y = 0; y < rows; ++y) {
+            Row<T> row = row_of(c, y, in, &least);
+            if (another) row.from = cells[step.sources[0]].origin + y * cells[step.sources[0]].row;
+            else if (!done) switch (step.gather) {
                 case Gather::input: gather_input<ntk, exact>(step, row); break;
                 case Gather::matrix: gather_matrix<ntk, exact>(row); break;
                 case Gather::load: gather_load<ntk, exact, X>(plan.stored[step.stored], stored, c, y, half); break;
@@ -239,11 +246,20 @@ void run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, co
             }
             apply_all<ntk, exact>(step, done, row);
         }
+        if (watched && any_below(least, T(near_angle))) return false;
     }
     const Cells<T>& last = cells[segment.step_count - 1];
     for (int r = 0; r < segment.reduction_count; ++r)
         reduce<ntk, exact, X>(segment.reductions[r], plan.stored[segment.reductions[r].stored], stored, last, half);
     if (segment.output) write(g, last, fields, half);
+    return true;
+}
+
+template <bool ntk, typename X, typename T>
+void run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, const Inputs<T>& in, int half) {
+    const bool exact = plane.exact && in.close, watched = exact && g.plan->watched && !in.self;
+    if ((!exact || watched) && run_plane<ntk, false>(g, segment, plane, in, half, watched)) return;
+    run_plane<ntk, true>(g, segment, plane, in, half, false);
 }
 
 template <typename X, typename T>
@@ -254,8 +270,7 @@ void run_precision(const Group<X>& g, const Segment& segment, bool wide, const b
         for (int i = 0; i < segment.plane_count && !stopped(stop); ++i) {
             const Plane& plane = segment.planes[i];
             if (plane.wide != wide) continue;
-            if (g.plan->ntk) plane.exact ? run_plane<true, true>(g, segment, plane, in, half) : run_plane<true, false>(g, segment, plane, in, half);
-            else plane.exact ? run_plane<false, true>(g, segment, plane, in, half) : run_plane<false, false>(g, segment, plane, in, half);
+            g.plan->ntk ? run_plane<true>(g, segment, plane, in, half) : run_plane<false>(g, segment, plane, in, half);
         }
     }
 }

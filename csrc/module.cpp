@@ -167,6 +167,17 @@ static void keep_numbers(Builder& builder, Matrix<const T> x, std::optional<Vect
 }
 
 template <typename T>
+static void moments(Matrix<const T> x, Vector<T> out, const std::string& instructions) {
+    if (out.shape(0) != x.shape(0)) throw std::invalid_argument("second_moments: expected one number for each row");
+    if (overlap(out, x)) throw std::invalid_argument("second_moments: expected an output that does not overlap the inputs");
+    const Target& target = chosen(instructions);
+    nb::gil_scoped_release release;
+    const std::int64_t rows = std::int64_t(x.shape(0)), channels = std::int64_t(x.shape(1));
+    if constexpr (sizeof(T) == 4) target.moments_float(x.data(), rows, channels, out.data());
+    else target.moments_double(x.data(), rows, channels, out.data());
+}
+
+template <typename T>
 static void mirror_kernel(Matrix<T> out, std::int64_t positions, std::int64_t begin, std::int64_t end, int threads) {
     const std::int64_t n = std::int64_t(out.shape(0));
     if (positions < 1 || positions > 1 << 20 || std::int64_t(out.shape(1)) != n * positions * positions)
@@ -191,6 +202,7 @@ template <typename T>
 static void define(nb::module_& m, nb::class_<Builder>& plan) {
     m.def("squared_differences", &differences<T>, "x1"_a.noconvert(), "x2"_a.noconvert(), "i"_a.noconvert(), "j"_a.noconvert(),
           "out"_a.noconvert(), "threads"_a, "out[k] = sum_c (x1[i[k], c] - x2[j[k], c])^2");
+    m.def("second_moments", &moments<T>, "x"_a.noconvert(), "out"_a.noconvert(), "instructions"_a = "", "out[i] = sum_c x[i, c]^2 / C");
     m.def("reserve", &reserve<T>, "out"_a.noconvert(), "Large pages for a result that is about to be written");
     m.def("mirror", &mirror_kernel<T>, "out"_a.noconvert(), "positions"_a, "begin"_a, "end"_a, "threads"_a,
           "A symmetric kernel from its upper triangle: what mirrors some rows");

@@ -94,6 +94,7 @@ struct Plan {
     std::int64_t inputs1, inputs2;          // numbers of an input on both sides
     int out1, out2;          // positions of the kernel
     bool ntk, narrow, wide;  // narrow, wide: whether any plane is in the data's precision, and in double
+    bool watched;            // the distance only matters to functions of the ReLU family, which find the least angle beside their result
     bool products;           // flat: covariances of the data are given
     bool flat;               // no positions anywhere: groups stand side by side where positions would
 };
@@ -124,6 +125,8 @@ struct Target {  // the executor as compiled for one instruction set
     int bytes;  // of a vector
     void (*run_float)(const Plan&, const Data<float>&, const Item&, char* workspace, const bool* stop);
     void (*run_double)(const Plan&, const Data<double>&, const Item&, char* workspace, const bool* stop);
+    void (*moments_float)(const float* x, std::int64_t rows, std::int64_t channels, float* out);
+    void (*moments_double)(const double* x, std::int64_t rows, std::int64_t channels, double* out);
 };
 
 static constexpr int flat_groups = 32;  // groups side by side where there are no positions: a few kB a field

@@ -64,10 +64,11 @@ inline bool same_ring(const Step& a, const Cells<T>& x, const Step& b, const Cel
 }
 
 template <typename T>
-inline Row<T> row_of(const Cells<T>& c, int y, const Inputs<T>& inputs) {
+inline Row<T> row_of(const Cells<T>& c, int y, const Inputs<T>& inputs, Vec<T>* least) {
     const std::int64_t first = std::int64_t(c.p[0] + y) * c.width1 + c.p[1];
     const std::int64_t second = std::int64_t(c.p[0] + y + c.d[0]) * c.width2 + c.p[1] + c.d[1];
-    return {c.origin + y * c.row, c.width, first, second, {c.d[0] == 0, c.d[1] == 0}, &inputs};
+    T* cells = c.origin + y * c.row;
+    return {cells, cells, c.width, first, second, {c.d[0] == 0, c.d[1] == 0}, &inputs, least};
 }
 
 // K = sum_c x1 x2 / C,  e = sum_c (x1 - x2)^2 / 2 C; sums of 16 channels at a time, so that long ones do not drift
@@ -181,48 +182,91 @@ inline bool is_bent(const Step& step) {  // the fused relu leaves its factor to 
 
 enum class Curve { none, acute, any };  // no function; one of covariances that are never negative; or of any
 
-template <bool ntk, bool exact, Curve curve, typename T>
-void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in) {
-    constexpr int fields = 1 + ntk + exact, n = lanes<T>, cell = fields * n;
-    const Line<T> line(step.ops[0].c);
-    const Op& function = step.ops[curve == Curve::none ? 0 : 1];
-    const Bend<T> bend(function.c);
-    const Row<T> top = row_of(to, 0, in);
-    const T *x = nullptr, *right = nullptr;
-    if constexpr (curve != Curve::none) x = top.left(function.slots[0]), right = top.right(function.slots[0]);
-    const T* r0 = from.origin + (to.p[0] + step.taps[0].offsets[0] - from.p[0]) * from.row +
-                  std::int64_t(to.p[1] + step.taps[1].offsets[0] - from.p[1]) * cell;
-    T* out = to.origin;
-    const std::int64_t next = from.row, next_out = to.row, next1 = to.width1, next2 = std::int64_t(to.width2) * n;
-    const int width = to.width;
-    for (int y = 0; y < to.height; ++y, r0 += next, out += next_out) {
-        const T *r1 = r0 + next, *r2 = r1 + next;
-        Vec<T> pair[fields], last[fields];
+// Vertical sums of three for `rows` rows of the result, from 2 more of the source.
+template <int rows, typename T>
+inline void columns(const T* at, std::int64_t next, Vec<T>* sums) {
+    const Vec<T> middle = load(at + next);
+    if constexpr (rows == 1) {
+        sums[0] = load(at) + middle + load(at + 2 * next);
+    } else {
+        const Vec<T> both = middle + load(at + 2 * next);
+        sums[0] = load(at) + both;
+        sums[1] = both + load(at + 3 * next);
+    }
+}
+
+template <bool ntk, bool exact, bool watched, Curve curve, typename T>
+struct Fused {
+    static constexpr int fields = 1 + ntk + exact, n = lanes<T>, cell = fields * n;
+    static constexpr bool bent = curve != Curve::none;
+    const Line<T> line;
+    Bending<ntk, exact, watched, curve == Curve::any, T> bending;
+    std::int64_t next, next_out, next1, next2;  // numbers to the next row: source, result, the slot on both sides
+    int width;
+
+    // `rows` rows from the source's row above them.
+    template <int rows>
+    inline void run(const T* in, T* out, const T* x, const T* right) {
+        Vec<T> pair[fields][rows], last[fields][rows];
         for (int f = 0; f < fields; ++f) {
-            const Vec<T> a = load(r0 + f * n) + load(r1 + f * n) + load(r2 + f * n);
-            last[f] = load(r0 + cell + f * n) + load(r1 + cell + f * n) + load(r2 + cell + f * n);
-            pair[f] = a + last[f];
+            Vec<T> first[rows];
+            columns<rows>(in + f * n, next, first);
+            columns<rows>(in + cell + f * n, next, last[f]);
+            for (int r = 0; r < rows; ++r) pair[f][r] = first[r] + last[f][r];
         }
         for (int i = 0; i < width; ++i) {
-            Vec<T> sum[fields];
+            Vec<T> sum[fields][rows];
             for (int f = 0; f < fields; ++f) {
-                const std::int64_t at = std::int64_t(i + 2) * cell + f * n;
-                const Vec<T> column = load(r0 + at) + load(r1 + at) + load(r2 + at);
-                sum[f] = pair[f] + column;
-                pair[f] = last[f] + column;
-                last[f] = column;
+                Vec<T> column[rows];
+                columns<rows>(in + std::int64_t(i + 2) * cell + f * n, next, column);
+                for (int r = 0; r < rows; ++r) {
+                    sum[f][r] = pair[f][r] + column[r];
+                    pair[f][r] = last[f][r] + column[r];
+                    last[f][r] = column[r];
+                }
             }
-            Vec<T> k = sum[0], t = ntk ? sum[fields - 1 - exact] : Vec<T>{}, e = exact ? sum[fields - 1] : Vec<T>{};
-            affine<ntk, exact, T>(line, k, t, e);
-            if constexpr (curve != Curve::none)
-                relu<ntk, exact, curve == Curve::any, T>(bend, fill(x[i]), load(right + i * n), k, t, e);
-            T* cells = out + std::int64_t(i) * cell;
-            store(cells, k);
-            if constexpr (ntk) store(cells + n, t);
-            if constexpr (exact) store(cells + (fields - 1) * n, e);
+#pragma GCC unroll 2
+            for (int r = 0; r < rows; ++r) {
+                Vec<T> k = sum[0][r], t = ntk ? sum[fields - 1 - exact][r] : Vec<T>{}, e = exact ? sum[fields - 1][r] : Vec<T>{};
+                affine<ntk, exact, T>(line, k, t, e);
+                T* cells = out + r * next_out + std::int64_t(i) * cell;
+                if constexpr (bent) {
+                    bending(cells, fill(x[r * next1 + i]), load(right + r * next2 + i * n), k, t, e);
+                } else {
+                    store(cells, k);
+                    if constexpr (ntk) store(cells + n, t);
+                    if constexpr (exact) store(cells + (fields - 1) * n, e);
+                }
+            }
         }
-        if constexpr (curve != Curve::none) x += next1, right += next2;
     }
+};
+
+template <bool ntk, bool exact, bool watched, Curve curve, typename T>
+void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in, Vec<T>* least) {
+    using F = Fused<ntk, exact, watched, curve, T>;
+    const Op& function = step.ops[F::bent ? 1 : 0];
+    const Row<T> top = row_of(to, 0, in, least);
+    const T *x = nullptr, *right = nullptr;
+    if constexpr (F::bent) x = top.left(function.slots[0]), right = top.right(function.slots[0]);
+    const T* source = from.origin + (to.p[0] + step.taps[0].offsets[0] - from.p[0]) * from.row +
+                      std::int64_t(to.p[1] + step.taps[1].offsets[0] - from.p[1]) * F::cell;
+    F work{Line<T>(step.ops[0].c, F::bent ? HalfAngle<T>::tiny : T(0)), {function, to.origin}, from.row, to.row,
+           F::bent ? to.width1 : 0, F::bent ? std::int64_t(to.width2) * F::n : 0, to.width};
+    int y = 0;
+    for (; y + 2 <= to.height; y += 2)
+        work.template run<2>(source + y * from.row, to.origin + y * to.row, x + y * work.next1, right + y * work.next2);
+    for (; y < to.height; ++y)
+        work.template run<1>(source + y * from.row, to.origin + y * to.row, x + y * work.next1, right + y * work.next2);
+    if constexpr (F::bent) work.bending.finish();
+    if constexpr (watched) *least = lesser(*least, work.bending.least);
+}
+
+template <bool ntk, bool exact, bool watched, typename T>
+void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in, Vec<T>* least) {
+    if (!is_bent(step)) fused<ntk, exact, false, Curve::none>(step, from, to, in, least);
+    else if (step.ops[1].c[2] != 0) fused<ntk, exact, watched, Curve::any>(step, from, to, in, least);
+    else fused<ntk, exact, watched, Curve::acute>(step, from, to, in, least);
 }
 
 }  // namespace

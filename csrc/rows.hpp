@@ -20,16 +20,19 @@ struct Inputs {  // the per-input numbers of one group: the first input's as the
     int along;         // how far the first position moves with a cell: 1, or 0 where groups stand side by side
     bool self;         // every second input with itself: both sides are packed
     const T* same;     // a vector a group: 1 where both inputs are one sample
-    const T *matrix, *distance;  // flat: one row of the given covariances, by column
+    const T *matrix, *distance;  // of a matrix product: a row of covariances, by column, and half the squared distances
+    bool close;        // whether pairs may nearly agree, so that the distance is to be carried
 };
 
 template <typename T>
 struct Row {
     T* cells;
+    const T* from;  // where the first operation reads: the cells themselves, or those of another value
     int width;
     std::int64_t first, second;  // index of the row's first position in both inputs
     bool zero[2];                // whether the plane is displaced along each axis
     const Inputs<T>* inputs;
+    Vec<T>* least;  // the least tan^2(theta / 2) of any pair so far
 
     const T* left(int slot) const {
         if (inputs->self) return inputs->slots1 + (inputs->begin1[slot] * inputs->across + first) * lanes<T>;
@@ -44,16 +47,43 @@ template <bool ntk, bool exact, typename T, typename Change>
 inline void each(const Row<T>& row, Change change) {
     constexpr int fields = 1 + ntk + exact, n = lanes<T>;
     for (int i = 0; i < row.width; ++i) {
+        const T* from = row.from + std::int64_t(i) * fields * n;
         T* cell = row.cells + std::int64_t(i) * fields * n;
-        Vec<T> k = load(cell), t{}, e{};
-        if constexpr (ntk) t = load(cell + n);
-        if constexpr (exact) e = load(cell + (fields - 1) * n);
+        Vec<T> k = load(from), t{}, e{};
+        if constexpr (ntk) t = load(from + n);
+        if constexpr (exact) e = load(from + (fields - 1) * n);
         change(i, k, t, e);
         store(cell, k);
         if constexpr (ntk) store(cell + n, t);
         if constexpr (exact) store(cell + (fields - 1) * n, e);
     }
 }
+
+// The ReLU family in two stages: a vector's angle is found while the root and polynomial of the one before it are on their way,
+// since a vector takes longer than the processor looks ahead. At first there is none, and what is written is overwritten.
+// `least` keeps the least tan^2(theta / 2), where `watched`.
+template <bool ntk, bool exact, bool watched, bool signs, typename T>
+struct Bending {
+    const Bend<T> bend;
+    T* cell;
+    Vec<T> k{}, t{}, e{}, least = fill<T>(1);
+    Angle<T> at{};
+
+    Bending(const Op& op, T* first) : bend(op.c), cell(first) {}
+
+    inline void operator()(T* to, Vec<T> x, Vec<T> y, Vec<T> k1, Vec<T> t1, Vec<T> e1) {
+        const Angle<T> next = angle<exact, signs, T>(x, y, k1, e1);
+        if constexpr (watched) least = lesser(least, next.u);
+        finish();
+        cell = to, k = k1, t = t1, e = e1, at = next;
+    }
+    inline void finish() {
+        relu<ntk, exact, signs, T>(bend, at, k, t, e);
+        store(cell, k);
+        if constexpr (ntk) store(cell + lanes<T>, t);
+        if constexpr (exact) store(cell + (1 + ntk) * lanes<T>, e);
+    }
+};
 
 // A function of both Gaussians; the first slot holds standard deviations.
 template <bool ntk, bool exact, typename T, typename Dual>
@@ -63,11 +93,11 @@ inline void dual(const Op& op, const Row<T>& row, Dual apply) {
     each<ntk, exact>(row, [=](int i, Vec<T>& k, Vec<T>& t, Vec<T>& e) { apply(row.at(x, i), load(y + i * lanes<T>), k, t, e); });
 }
 
-// c = {scale, b2, grow, shift}:  K' = scale K + b2,  Theta' = grow K + shift + scale Theta,  e' = scale e
+// c = {scale, b2, grow, shift}:  K' = scale K + b2,  Theta' = grow K + shift + scale Theta,  e' = scale e;  `more` is added to K'
 template <typename T>
 struct Line {
     T scale, b2, grow, shift;
-    explicit Line(const double* c) : scale(T(c[0])), b2(T(c[1])), grow(T(c[2])), shift(T(c[3])) {}
+    explicit Line(const double* c, T more = 0) : scale(T(c[0])), b2(T(c[1]) + more), grow(T(c[2])), shift(T(c[3])) {}
 };
 
 template <bool ntk, bool exact, typename T>

@@ -76,9 +76,38 @@ inline V larger(V a, V b) {
 }
 #endif
 
+// a / b for 0 <= a <= b, both normal numbers: where the divider is slow, from an estimate of 14 bits and Newton's iteration.
+#if defined(__AVX512F__) && defined(RECIPROCAL)
+inline Vec<float> quotient(Vec<float> a, Vec<float> b) {
+    const Vec<float> r = _mm512_rcp14_ps(b), q = a * r;
+    return q + r * (a - b * q);
+}
+inline Vec<double> quotient(Vec<double> a, Vec<double> b) {
+    Vec<double> r = _mm512_rcp14_pd(b);
+    r = r + r * (1.0 - b * r);
+    const Vec<double> q = a * r;
+    return q + r * (a - b * q);
+}
+#else
+template <typename V>
+inline V quotient(V a, V b) {
+    return a / b;
+}
+#endif
+
 template <typename V>
 inline V absolute(V x) {
     return larger(x, -x);
+}
+template <typename V>
+inline V lesser(V a, V b) {
+    return a < b ? a : b;
+}
+template <typename T>
+inline bool any_below(Vec<T> v, T bound) {
+    for (int lane = 0; lane < lanes<T>; ++lane)
+        if (v[lane] < bound) return true;
+    return false;
 }
 
 template <int n, typename T>
