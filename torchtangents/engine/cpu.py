@@ -16,9 +16,9 @@ from ..graph.program import Program, widened
 from .interpolation import BLANK, Interpolants
 from .lowering import Lowering
 from .needs import pair_needs
-from .numbers import kept_names, kept_numbers, tabulated
+from .numbers import Keeper, kept_names, numbers_by_rules, tabulated
 from .operations import has_closed_form
-from .products import Products, many_are_close
+from .products import CLOSE, Products, many_are_close
 from .progress import watched
 from .segments import Gather, Step
 
@@ -112,14 +112,6 @@ class Prepared:
         """(nngp, ntk) of every pair, dense over what positions are left."""
         first, second, low, code, shared = self.first, self.second, self.low, self.code, self.shared
         x1, x2 = self.x1, self.x2
-        products = Products(x1, x2) if low.by_product else None
-        slots = list(code.slots)
-        numbers1 = kept_numbers(first, slots, x1, code.wide, code.narrow, low.by_code, self.interpolants)
-        if shared:
-            numbers2 = numbers1
-        else:
-            twins = [(low.twin[node], name, root) for node, name, root in slots]
-            numbers2 = kept_numbers(second, twins, x2, code.wide, code.narrow, low.by_code, self.interpolants)
         n1, n2 = first.batch, second.batch
         out = [torch.empty(n1, n2 * code.positions1 * code.positions2, dtype=first.width) for _ in range(1 + self.ntk)]
         native = importlib.import_module("torchtangents._native")
@@ -127,12 +119,18 @@ class Prepared:
             native.reserve(part)
         threads = torch.get_num_threads()
         least = -(-_SHARE * threads * _LANES // max(n2, 1))
+        products = Products(x1, x2) if low.by_product else None
         step = tile or (products.step if products else None) or max(least, int(_CELLS * threads / (low.cells() * max(n2, 1))))
-        for i in watched([slice(i, min(n1, i + step)) for i in range(0, n1, step)], progress):
-            given = products.fill(i, out[0]) if products else (None, None, 0.0)
+        slices = [slice(i, min(n1, i + step)) for i in range(0, n1, step)]
+        if products and slices:  # before the numbers, while whose preparation the threads of the product stop waiting for more
+            products.fill(slices[0], out[0])
+        kept = self._numbers(products)
+        results = (out[0], out[1] if self.ntk else None)
+        for i in watched(slices, progress):
+            if products and i.start:
+                products.fill(i, out[0])
+            given = (products.norm1, products.norm2, CLOSE[x1.dtype]) if products else (None, None, 0.0)
             ranges = (i.start, i.stop, i.start if shared else 0, n2)
-            kept = (numbers1.narrow, numbers2.narrow, numbers1.wide, numbers2.wide)
-            results = (out[0], out[1] if self.ntk else None)
             code.plan.run(x1, x2, *given, *kept, *results, shared, ranges, threads, self.instructions)
         if shared:
             rows = max(32, int(_MOVES / max(out[0].shape[1], 1)))
@@ -141,3 +139,20 @@ class Prepared:
                     native.mirror(part, code.positions1, i, min(n1, i + rows), threads)
         parts = [p.view(n1, n2, *first.root.size, *second.root.size).to(self.width) for p in out]
         return parts[0], parts[1] if self.ntk else None
+
+    def _numbers(self, products: Products | None) -> tuple[Tensor | None, ...]:
+        """Per-input numbers: (narrow of x1, narrow of x2, wide of x1, wide of x2)."""
+        code, slots = self.code, list(self.code.slots)
+        twins = [(self.low.twin[node], name, root) for node, name, root in slots]
+        if self.low.by_code:
+            keeper = Keeper(self.first, slots, code.wide, code.narrow, self.interpolants)
+            one = two = keeper.of(self.x1, products.norm1 if products else None)
+            if not self.shared:
+                if any(a.size != b.size for a, b in self.low.twin.items()):
+                    keeper = Keeper(self.second, twins, code.wide, code.narrow, self.interpolants)
+                two = keeper.of(self.x2, products.norm2 if products else None)
+        else:
+            one = two = numbers_by_rules(self.first, slots, code.wide, code.narrow)
+            if not self.shared:
+                two = numbers_by_rules(self.second, twins, code.wide, code.narrow)
+        return one.narrow, two.narrow, one.wide, two.wide

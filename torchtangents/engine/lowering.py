@@ -247,8 +247,6 @@ class Lowering:
         steps = [s for s in steps if s is not last] + [last]
         self._strides(steps)
         self._buffers(steps)
-        if not self.own:
-            _fold(steps)
         reductions = []
         mixing = [c for c in self.consumers[target] if not c.local]
         for node in mixing:
@@ -257,7 +255,10 @@ class Lowering:
             self._store(target, False)
             table = self._tables(target, [])
             reductions.append(Reduction(target, table))
-        return Segment(steps, self.marked(target, exact), reductions, target is self.root and not self.own)
+        output = target is self.root and not self.own
+        if not self.own:
+            _fold(steps, [] if output else reductions)
+        return Segment(steps, self.marked(target, exact), reductions, output)
 
     def _others(self, target: Node) -> set[Node]:
         """Steps outside the run that makes a value."""
@@ -324,21 +325,23 @@ class Lowering:
             free += [s.buffer for s in {id(s): s for s in step.sources}.values() if last[id(s)] == i]
 
 
-def _fold(steps: list[Step]) -> None:
-    """The constant factor of a ReLU goes into the affine operations that read it, where nothing else does."""
+def _fold(steps: list[Step], reductions: list[Reduction]) -> None:
+    """The constant factor of a ReLU goes into what reads it, affine operations or reductions, where nothing else does."""
     for step in steps:
         for place, relu in enumerate(step.operations):
             if relu.kind != Kind.RELU:
                 continue
-            if place + 1 < len(step.operations):
-                readers = [(step, place + 1)]
-            else:
-                readers = [(s, 0) for s in steps if step in s.sources and s.gather == Gather.MAP and s.operations]
-                if not readers or len(readers) < sum(step in s.sources for s in steps):
-                    continue
-            if all(s.operations[i].kind == Kind.AFFINE for s, i in readers):
-                level, bend, negative, _ = relu.constants
-                step.operations[place] = replace(relu, constants=(level, bend, negative, 1.0))
-                for s, i in readers:
-                    scale, b2, grow, shift = s.operations[i].constants
-                    s.operations[i] = replace(s.operations[i], constants=(scale * bend, b2, grow * bend, shift))
+            ends = place + 1 == len(step.operations)
+            readers = [(s, 0) for s in steps if step in s.sources] if ends else [(step, place + 1)]
+            alone = ends and step is steps[-1] and not readers
+            whole = all(s.gather == Gather.MAP or not ends for s, _ in readers)
+            affine = whole and all(s.operations and s.operations[i].kind == Kind.AFFINE for s, i in readers)
+            if not (reductions if alone else readers and affine):
+                continue
+            level, bend, negative, _ = relu.constants
+            step.operations[place] = replace(relu, constants=(level, bend, negative, 1.0))
+            for s, i in readers:
+                scale, b2, grow, shift = s.operations[i].constants
+                s.operations[i] = replace(s.operations[i], constants=(scale * bend, b2, grow * bend, shift))
+            for reduction in reductions if alone else ():
+                reduction.tables[0] = tables.scaled(reduction.tables[0], bend)

@@ -42,17 +42,58 @@ def kept_names(needs: Needs, node: Node) -> set[str]:
     return {"v"} if isinstance(node, Dropout) and needs.distance[node] else set()
 
 
-def kept_numbers(
-    program: Program, slots: list[Slot], x: Tensor, wide: bool, narrow: bool, by_code: bool, interpolants: Interpolants
-) -> Numbers:
-    """The numbers of every input of a program, in the order of the slots."""
+class Keeper:
+    """What computes the numbers of every input of a program, in the order of the slots; serves all data of these sizes."""
+
+    def __init__(self, program: Program, slots: list[Slot], wide: bool, narrow: bool, interpolants: Interpolants):
+        from .cpu import Code
+
+        self.slots, self.wide, self.narrow = slots, wide, narrow
+        if slots:
+            single = program.width == torch.float32
+            kept = {node: {name} for node, name, _ in slots if not isinstance(node, Pointwise)}
+            needs = needs_of(program, {node for node, _, _ in slots})
+            self.code = Code(Lowering(needs, single, kept, own=True, interpolants=interpolants), False, single)
+            self.order, self.total = _order(self.code, slots)
+
+    def of(self, x: Tensor, moments: Tensor | None = None) -> Numbers:
+        """The numbers of rows of data (N, ..); `moments`: their second moments, if they are known."""
+        n = len(x)
+        if not self.slots:
+            return Numbers(x.new_zeros(n, 0) if self.narrow else None, torch.zeros(n, 0).double() if self.wide else None)
+        count = self.total if self.order is None else len(self.order)
+        numbers = Numbers(
+            torch.empty(n, count) if self.narrow else None, torch.empty(n, count, dtype=torch.float64) if self.wide else None
+        )
+        if self.code.lowering.by_product and moments is None:
+            moments = norms(x)
+        step = max(16, _BLOCK // self.total)
+        for i in range(0, n, step):
+            rows = slice(i, min(n, i + step))
+            direct = self.order is None and numbers.wide is not None
+            out = numbers.wide[rows] if direct else torch.empty(rows.stop - i, self.total, dtype=torch.float64)  # type: ignore[index]
+            self.code.plan.keep(x[rows], None if moments is None else moments[rows], out, torch.get_num_threads())
+            out = out if self.order is None else out[:, self.order]
+            for part in (numbers.narrow, None if direct else numbers.wide):
+                if part is not None:
+                    part[rows] = out
+        return numbers
+
+
+def numbers_by_rules(program: Program, slots: list[Slot], wide: bool, narrow: bool) -> Numbers:
+    """The same by the reference's self pass in float64, for programs that csrc does not keep numbers of."""
     if not slots:
-        empty = torch.zeros(program.batch, 0, dtype=torch.float64)
-        return Numbers(empty.float() if narrow else None, empty if wide else None)
-    if not by_code:
-        whole = _by_rules(program, slots)
-        return Numbers(whole.float() if narrow else None, whole if wide else None)
-    return _by_code(program, slots, x, wide, narrow, interpolants)
+        return Keeper(program, slots, wide, narrow, {}).of(torch.empty(program.batch, 0))
+    copy = widened(program)
+    kept: Kept = self_pass(copy)[0]
+    twin = dict(zip(program.steps, copy.steps, strict=True))
+    rows = []
+    for node, name, root in slots:
+        v = kept.memory[twin[node]][name].detach()
+        v = v.reshape(len(v), math.prod(v.shape[1:]))
+        rows.append(v.clamp_min(0).sqrt() if root else v)
+    whole = torch.cat(rows, 1)
+    return Numbers(whole.float() if narrow else None, whole if wide else None)
 
 
 def tabulated(sides: list[tuple[Program, Tensor]], nodes: list[Node], by_code: bool) -> Interpolants:
@@ -66,49 +107,15 @@ def tabulated(sides: list[tuple[Program, Tensor]], nodes: list[Node], by_code: b
         ranges = []
         for program, x in sides:
             step = program.steps[index]
-            found = kept_numbers(program, [(step, "v", True)], x, True, False, by_code, {**tables, step: BLANK}).wide
+            slots: list[Slot] = [(step, "v", True)]
+            own = {**tables, step: BLANK}
+            kept = Keeper(program, slots, True, False, own).of(x) if by_code else numbers_by_rules(program, slots, True, False)
+            found = kept.wide
             assert found is not None
             ranges.append((float(found.min()), float(found.max())) if found.numel() else (1.0, 1.0))
         table = interpolant(node.dual, min(r[0] for r in ranges), max(r[1] for r in ranges))
         tables.update({program.steps[index]: table for program, _ in sides})
     return tables
-
-
-def _by_rules(program: Program, slots: list[Slot]) -> Tensor:
-    copy = widened(program)
-    kept: Kept = self_pass(copy)[0]
-    twin = dict(zip(program.steps, copy.steps, strict=True))
-    rows = []
-    for node, name, root in slots:
-        v = kept.memory[twin[node]][name].detach()
-        v = v.reshape(len(v), math.prod(v.shape[1:]))
-        rows.append(v.clamp_min(0).sqrt() if root else v)
-    return torch.cat(rows, 1)
-
-
-def _by_code(program: Program, slots: list[Slot], x: Tensor, wide: bool, narrow: bool, interpolants: Interpolants) -> Numbers:
-    from .cpu import Code
-
-    needs = needs_of(program, {node for node, _, _ in slots})
-    single = program.width == torch.float32
-    kept = {node: {name} for node, name, _ in slots if not isinstance(node, Pointwise)}
-    low = Lowering(needs, single, kept, own=True, interpolants=interpolants)
-    code = Code(low, False, single)
-    order, total = _order(code, slots)
-    n, count = program.batch, total if order is None else len(order)
-    numbers = Numbers(torch.empty(n, count) if narrow else None, torch.empty(n, count, dtype=torch.float64) if wide else None)
-    moments = norms(x) if low.by_product else None
-    step = max(16, _BLOCK // total)
-    for i in range(0, n, step):
-        rows = slice(i, min(n, i + step))
-        direct = order is None and numbers.wide is not None
-        out = numbers.wide[rows] if direct else torch.empty(rows.stop - i, total, dtype=torch.float64)  # type: ignore[index]
-        code.plan.keep(x[rows], None if moments is None else moments[rows], out, torch.get_num_threads())
-        out = out if order is None else out[:, order]
-        for part in (numbers.narrow, None if direct else numbers.wide):
-            if part is not None:
-                part[rows] = out
-    return numbers
 
 
 def _order(code, slots: list[Slot]) -> tuple[Tensor | None, int]:

@@ -39,6 +39,11 @@ def mixed(node: Node, twin: Node, have: tuple[int, ...], want: tuple[int, ...], 
     return _table(have, size1, d, p, zero, zero, coefficient, (0,))
 
 
+def scaled(table: Table, factor: float) -> Table:
+    """The same with every coefficient times a factor."""
+    return (*table[:-1], [factor * c for c in table[-1]])
+
+
 def _rows(rows1: Rows, rows2: Rows, have: tuple[int, ...], want: tuple[int, ...], size1: int) -> Table:
     """K'(P, Q) = sum A1[P, i] A2[Q, j] K(i, j)."""
     p1, slot1 = np.nonzero(rows1.index >= 0)

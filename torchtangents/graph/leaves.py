@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,16 +16,18 @@ from .program import Program
 
 def leaves(*programs: Program) -> list[Tensor]:
     """Every tensor that enters the programs, once, in a fixed order."""
-    found: dict[int, Tensor] = {}
+    values = (value for program in programs for step in program.steps for value in vars(step).values())
+    return list({id(t): t for value in values for t in _within(value)}.values())
 
-    def note(t: Tensor) -> Tensor:
-        found.setdefault(id(t), t)
-        return t
 
-    for program in programs:
-        for step in program.steps:
-            _changed(step, note)
-    return list(found.values())
+def _within(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple):
+        for v in value:
+            yield from _within(v)
+    elif isinstance(value, Dual):
+        yield from (v for v in vars(value).values() if isinstance(v, Tensor))
 
 
 def rebound(program: Program, new: dict[int, Tensor]) -> Program:
