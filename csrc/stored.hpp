@@ -83,76 +83,88 @@ inline Span entries(const Table& table, int d, int p) {
     return {table.entries + table.start[i], table.entries + table.start[i + 1]};
 }
 
-// Whether every position of a plane goes to one place, as in a sum over the axis.
-inline bool gathers(const Table& table, int d, int p, int count) {
-    const Span first = entries(table, d, p);
-    if (first.end - first.begin != 1) return false;
-    for (int i = 1; i < count; ++i) {
-        const Span s = entries(table, d, p + i);
-        if (s.end - s.begin != 1 || s.begin->plane != first.begin->plane || s.begin->position != first.begin->position ||
-            s.begin->coefficient != first.begin->coefficient)
-            return false;
+inline bool same_place(Span a, Span b) {  // one place, with one coefficient
+    return a.end - a.begin == 1 && b.end - b.begin == 1 && a.begin->plane == b.begin->plane && a.begin->position == b.begin->position &&
+           a.begin->coefficient == b.begin->coefficient;
+}
+
+struct Part {  // neighbouring positions of a row that go to one place
+    int x, count;
+    const Entry* to;
+};
+
+constexpr int near_planes = 8;  // planes side by side whose rows are found once
+constexpr int most_parts = 64;  // of a row, between two passes over the rows
+
+// What `rows` rows of a plane add to one row of a stored value.
+template <int rows, bool ntk, bool exact, typename X, typename T>
+inline void add_parts(const Part* parts, int count, const Entry& row, const Place* places, int lowest, int highest, char* memory,
+                      const Cells<T>& c, const T* in, int half) {
+    constexpr int kept = 1 + ntk;
+    constexpr std::int64_t cell = (1 + ntk + exact) * lanes<T>;
+    T* base[near_planes] = {};  // the cells that are added to, in each of the planes
+    for (int p = lowest; p <= highest && highest - lowest < near_planes; ++p) {
+        const Place& place = places[p];
+        if (place.wide != (sizeof(T) == 8) || row.position < place.p[0] || row.position >= place.p[0] + place.height) continue;
+        T* at = reinterpret_cast<T*>(memory_of<X>(place, memory, kept)) + (sizeof(T) == 8 ? half * half_of(place, kept) : 0);
+        base[p - lowest] = at + (std::int64_t(row.position - place.p[0]) * place.width - place.p[1]) * kept * lanes<T>;
     }
-    return true;
+    const T weight = T(row.coefficient);
+    for (const Part* part = parts; part < parts + count; ++part) {
+        const T* from = in + part->x * cell;
+        Vec<T> sums[kept];
+        for (int f = 0; f < kept; ++f) {
+            sums[f] = load(from + f * lanes<T>);
+            if (rows == 2) sums[f] += load(from + c.row + f * lanes<T>);
+        }
+        for (int x = 1; x < part->count; ++x)
+            for (int f = 0; f < kept; ++f) {
+                const T* next = from + x * cell + f * lanes<T>;
+                sums[f] += rows == 2 ? load(next) + load(next + c.row) : load(next);
+            }
+        const Entry& to = *part->to;
+        T* at = highest - lowest < near_planes ? base[to.plane - lowest] : nullptr;
+        if (at) {
+            at += std::int64_t(to.position) * kept * lanes<T>;
+            const T coefficient = weight * T(to.coefficient);
+            for (int f = 0; f < kept; ++f) store(at + f * lanes<T>, load(at + f * lanes<T>) + sums[f] * coefficient);
+            continue;
+        }
+        const Place& place = places[to.plane];
+        const std::int64_t i = std::int64_t(row.position - place.p[0]) * place.width + to.position - place.p[1];
+        for (int f = 0; f < kept; ++f) add<X, kept, T>(place, memory, i * kept + f, half, sums[f], row.coefficient * to.coefficient);
+    }
 }
 
 template <bool ntk, bool exact, typename X, typename T>
 inline void reduce(const Reduction& reduction, const Stored& value, char* memory, const Cells<T>& c, int half) {
-    constexpr int kept = 1 + ntk, cell = (1 + ntk + exact) * lanes<T>;
-    if (!c.width) return;
+    if (!c.width || !c.height) return;
     const Table &down = reduction.axis[0], &across = reduction.axis[1];
-    const bool total = gathers(across, c.d[1], c.p[1], c.width);
-    constexpr int near = 8;  // planes side by side whose rows are found once
-    int lowest = 1 << 30, highest = -1;
-    for (const Entry* s = entries(across, c.d[1], c.p[1]).begin; s < entries(across, c.d[1], c.p[1] + c.width - 1).end; ++s) {
-        lowest = smaller(lowest, s->plane);
-        highest = greater(highest, s->plane);
-    }
-    const int planes = highest - lowest < near ? highest - lowest + 1 : near + 1;
-    for (int y = 0; y < c.height; ++y) {
-        const Span rows = entries(down, c.d[0], c.p[0] + y);
-        if (rows.begin == rows.end) continue;
-        const T* in = c.origin + y * c.row;
-        Vec<T> sums[2] = {};
-        if (total)
-            for (int x = 0; x < c.width; ++x)
-                for (int f = 0; f < kept; ++f) sums[f] += load(in + x * cell + f * lanes<T>);
-        for (const Entry* r = rows.begin; r < rows.end; ++r) {
-            const Place* places = value.places + r->plane * value.columns;
-            if (total) {
-                const Entry& s = *entries(across, c.d[1], c.p[1]).begin;
-                const Place& place = places[s.plane];
-                const std::int64_t i = std::int64_t(r->position - place.p[0]) * place.width + s.position - place.p[1];
-                for (int f = 0; f < kept; ++f) add<X, kept, T>(place, memory, i * kept + f, half, sums[f], r->coefficient * s.coefficient);
+    auto column = [&](int x) { return entries(across, c.d[1], c.p[1] + x); };
+    const Entry *entry = column(0).begin, *end = column(c.width - 1).end;
+    for (int x = 0; entry < end;) {
+        Part parts[most_parts];
+        int count = 0, lowest = 1 << 30, highest = -1;
+        for (; entry < end && count < most_parts; ++entry) {
+            while (column(x).end <= entry) ++x;
+            if (count && parts[count - 1].x + parts[count - 1].count == x && same_place(column(x - 1), column(x))) {
+                ++parts[count - 1].count;
                 continue;
             }
-            T* base[near];  // cells of the row that is added to, in each of the planes that its positions go to
-            for (int p = 0; p < planes && planes <= near; ++p) {
-                const Place& place = places[lowest + p];
-                const std::int64_t cells = std::int64_t(r->position - place.p[0]) * place.width - place.p[1];
-                char* at = memory_of<X>(place, memory, kept);
-                base[p] = place.wide == (sizeof(T) == 8) && r->position >= place.p[0] && r->position < place.p[0] + place.height
-                              ? reinterpret_cast<T*>(at) + (sizeof(T) == 8 ? half * half_of(place, kept) : 0) + cells * kept * lanes<T>
-                              : nullptr;
+            parts[count++] = Part{x, 1, entry};
+            lowest = smaller(lowest, entry->plane);
+            highest = greater(highest, entry->plane);
+        }
+        for (int y = 0; y < c.height;) {
+            const Span rows = entries(down, c.d[0], c.p[0] + y);
+            const bool two = y + 1 < c.height && same_place(rows, entries(down, c.d[0], c.p[0] + y + 1));
+            const T* in = c.origin + y * c.row;
+            for (const Entry* r = rows.begin; r < rows.end; ++r) {
+                const Place* places = value.places + r->plane * value.columns;
+                if (two) add_parts<2, ntk, exact, X>(parts, count, *r, places, lowest, highest, memory, c, in, half);
+                else add_parts<1, ntk, exact, X>(parts, count, *r, places, lowest, highest, memory, c, in, half);
             }
-            const T weight = T(r->coefficient);
-            for (int x = 0; x < c.width; ++x) {
-                const Span columns = entries(across, c.d[1], c.p[1] + x);
-                for (const Entry* s = columns.begin; s < columns.end; ++s) {
-                    const T* value_at = in + x * cell;
-                    T* to = planes <= near ? base[s->plane - lowest] : nullptr;
-                    if (to) {
-                        to += std::int64_t(s->position) * kept * lanes<T>;
-                        const T coefficient = weight * T(s->coefficient);
-                        for (int f = 0; f < kept; ++f) store(to + f * lanes<T>, load(to + f * lanes<T>) + load(value_at + f * lanes<T>) * coefficient);
-                        continue;
-                    }
-                    const Place& place = places[s->plane];
-                    const std::int64_t i = std::int64_t(r->position - place.p[0]) * place.width + s->position - place.p[1];
-                    for (int f = 0; f < kept; ++f)
-                        add<X, kept, T>(place, memory, i * kept + f, half, load(value_at + f * lanes<T>), r->coefficient * s->coefficient);
-                }
-            }
+            y += two ? 2 : 1;
         }
     }
 }
