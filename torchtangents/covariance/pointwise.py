@@ -31,6 +31,9 @@ class Pointwise(Node):
 
     def remember(self, context: Context, blocks: tuple[Block, ...], means: tuple[Tensor | None, ...]) -> Memory:
         v = blocks[0].variances()
+        problem = self.dual.problem(v)
+        if problem:
+            raise ValueError(f"{self.layer}: {problem}")
         kept = {"v": v}
         if context.distance:
             kept["out"] = self.dual.nngp(Pair.equal(v))

@@ -60,6 +60,8 @@ BLANK = Interpolant(0.0, 0.0, torch.zeros(1, 1, 1, dtype=torch.float64), torch.z
 
 def interpolant(dual: Dual, low: float, high: float) -> Interpolant:
     """The tables of a function for standard deviations in [low, high]; raises `NotNative` where none is accurate."""
+    if not dual.tabulates:
+        raise NotNative(f"{dual}: its closed form has no compiled rule, and a table would lose small variances")
     ends = [x / (_BEND + x) for x in (low, high)]
     if ends[1] - ends[0] > 1e-12 * ends[1]:  # a little wider, so that other data find it in the cache
         ends = [math.floor(ends[0] * _STEPS) / _STEPS, math.ceil(ends[1] * _STEPS) / _STEPS]
