@@ -121,17 +121,8 @@ class Quadrature(Dual):
         if not len(x):
             return pair.q.expand(shape).to(dtype)
         level = self._resolution(function, torch.cat([x, y]))
-        size = self._nodes(level)
-        step = max(1, _BUDGET // size)
-        parts = []
-        for i in range(0, len(x), step):
-            piece = [t[i : i + step] for t in (x, y, cos, sin, flip)]
-            if torch.is_grad_enabled() and any(t.requires_grad for t in piece):
-                run = functools.partial(self._piece, function, level)
-                parts.append(torch.utils.checkpoint.checkpoint(run, *piece, use_reentrant=False))
-            else:
-                parts.append(self._piece(function, level, *piece))
-        return torch.cat(parts).reshape(shape).to(dtype)
+        run = functools.partial(self._piece, function, level)
+        return in_pieces(run, [x, y, cos, sin, flip], max(1, _BUDGET // self._nodes(level))).reshape(shape).to(dtype)
 
     def _nodes(self, level: float) -> int:
         if not self.breakpoints:
@@ -149,6 +140,18 @@ class Quadrature(Dual):
         along, across = cos[..., None] * z1, sin[..., None] * z2
         value = function(x[..., None] * (along + across)) * function((flip * y)[..., None] * (along - across))
         return (value * w).sum((-2, -1))
+
+
+def in_pieces(run: Callable[..., Tensor], columns: list[Tensor], size: int) -> Tensor:
+    """run(*columns), some rows at a time, and recomputed for its derivative, so that memory stays small."""
+    parts = []
+    for i in range(0, len(columns[0]), size):
+        piece = [t[i : i + size] for t in columns]
+        if torch.is_grad_enabled() and any(t.requires_grad for t in piece):
+            parts.append(torch.utils.checkpoint.checkpoint(run, *piece, use_reentrant=False))
+        else:
+            parts.append(run(*piece))
+    return torch.cat(parts)
 
 
 def _trapezoid(spacing: float, like: Tensor) -> tuple[Tensor, Tensor]:
