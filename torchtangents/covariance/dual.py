@@ -39,9 +39,8 @@ class Dual:
         """E f(u) for u of variance v."""
         raise NotImplementedError
 
-    def problem(self, v: Tensor) -> str | None:
-        """Why the expectations do not exist for some of these variances; None if they do."""
-        return None
+    def check(self, v: Tensor) -> None:
+        """Raise ValueError where the expectations do not exist for some of these variances."""
 
     def uses_distance(self, asked: bool) -> bool:
         """Whether the argument's squared distance is needed, given whether the value's is."""

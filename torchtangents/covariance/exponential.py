@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .dual import Dual
 from .pair import Pair, as_column
-from .refusal import refuse
+from .refusal import placed, refuse
 
 
 class Exp(Dual):
@@ -46,15 +46,16 @@ class Gaussian(Dual):
     def __init__(self, a: float | Tensor = 1.0, b: float | Tensor = -1.0):
         self.a, self.b = a, b
 
-    def problem(self, v: Tensor) -> str | None:
-        b = float(self.b)
+    def check(self, v: Tensor) -> None:
+        b = float(self.b.detach()) if isinstance(self.b, Tensor) else float(self.b)
         largest = float(v.detach().max()) if v.numel() else 0.0
-        if b <= 0 or 1 - 4 * b * largest > 0:
-            return None
-        return (
-            f"Gaussian(b={b:g}) of a variance {largest:.3g} has no second moment: expected 1 - 4 b v > 0, that is a variance "
-            f"below {1 / (4 * b):.3g}. Use a smaller b or w_std, or b < 0"
-        )
+        if b > 0 and 1 - 4 * b * largest <= 0:
+            raise ValueError(
+                placed(
+                    f"Gaussian(b={b:g}) of a variance {largest:.3g} has no second moment. Expected 1 - 4 b v > 0, that is a "
+                    f"variance below {1 / (4 * b):.3g}; use a smaller b or w_std, or b < 0"
+                )
+            )
 
     def _root(self, pair: Pair) -> Tensor:
         b = as_column(self.b, pair.q)

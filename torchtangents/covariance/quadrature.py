@@ -23,8 +23,10 @@ from ..native import transformed
 from .dual import Dual
 from .pair import Pair
 from .panels import LIMIT, panel_rule, rotated_panels
+from .refusal import placed
 
 _TOLERANCE = 2e-10  # of the one-dimensional integrals; the two-dimensional ones stay below 1e-8
+_BEYOND = 5e-9  # of E f^2 that may lie outside the nodes
 _SPACINGS = [0.6 / 2 ** (k / 2) for k in range(13)]
 _DIVISIONS = [1, 2, 3, 4, 6, 8, 12]
 _BUDGET = 1 << 21  # integrand values at a time
@@ -100,17 +102,30 @@ class Quadrature(Dual):
                 value = torch.stack([f, f * f]).mul(nodes[1]).sum(-1)  # f^2 alone hides the kink of |x|
                 if previous is None:
                     best, previous = None, value
-                elif bool(((value - previous).abs() <= _TOLERANCE * (1 + previous.abs())).all()):
+                    self._check_growth(function, scales, value[1])
+                    size = torch.stack([value[1].sqrt(), value[1]])  # of the function itself, however small
+                elif bool(((value - previous).abs() <= _TOLERANCE * size).all()):
                     best = level
                 else:
                     break
         if best is None:
             raise ValueError(
-                f"{self.name}: the integral over a Gaussian of standard deviation {float(x.max()):.3g} does not converge "
+                f"{placed(self.name)}: the integral over a Gaussian of standard deviation {float(x.max()):.3g} does not converge "
                 "to 1e-8. Expected a function that is analytic between its breakpoints and slowly growing; give the "
                 "arguments where it has kinks as tt.nn.Elementwise(fn, breakpoints=...), or scale its input down."
             )
         return best
+
+    def _check_growth(self, function: Callable[[Tensor], Tensor], scales: Tensor, power: Tensor) -> None:
+        """Refuse where E f^2 has weight beyond the last node; scales (K, 1), power (K,)."""
+        ends = function(scales * scales.new_tensor([-LIMIT, LIMIT])).square().sum(-1)
+        beyond = ends * math.exp(-LIMIT * LIMIT / 2) / (LIMIT * math.sqrt(2 * math.pi))
+        if not bool((beyond <= _BEYOND * power).all()):
+            raise ValueError(
+                f"{placed(self.name)}: grows so fast that a Gaussian of standard deviation {float(scales.max()):.3g} has "
+                f"weight beyond {LIMIT:g} standard deviations. Expected a slowly growing function, a closed form (tt.nn.Exp, "
+                "tt.nn.Polynomial, or nngp= of tt.nn.Elementwise), or a smaller scale"
+            )
 
     def _integrate(self, function: Callable[[Tensor], Tensor], pair: Pair) -> Tensor:
         shape, dtype = pair.shape, pair.q.dtype
