@@ -29,6 +29,10 @@ class Exp(Dual):
         b = as_column(self.b, pair.q)
         return b * b * self.nngp(pair)
 
+    def gain(self, pair: Pair) -> Tensor:
+        b, q = as_column(self.b, pair.q), pair.q
+        return self.slope(pair) * (q + b * b * (pair.v1 + q) * (pair.v2 + q))
+
     def mean(self, v: Tensor) -> Tensor:
         b = as_column(self.b, v)
         return as_column(self.a, v) * torch.exp(b * b / 2 * v)

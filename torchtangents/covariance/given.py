@@ -57,7 +57,7 @@ class Given(Dual):
             return self._checked(self._slope(v1, v2, q), pair, "slope")
         if any(transformed(t) for t in (v1, v2, q)):
             return torch.func.jvp(lambda c: self._nngp(v1, v2, c), (q,), (torch.ones_like(q),))[1]
-        outer = torch.is_grad_enabled()
+        outer = torch.is_grad_enabled() and (self._holds_parameters or any(t.requires_grad for t in (v1, v2, q)))
         with torch.inference_mode(False), torch.enable_grad():
             v1, v2, q = (t.clone() if t.is_inference() else t for t in (v1, v2, q))
             inner = q.clone() if q.requires_grad else q.clone().requires_grad_()
@@ -66,6 +66,12 @@ class Given(Dual):
                 return torch.zeros_like(q)
             (out,) = torch.autograd.grad(value.sum(), inner, create_graph=outer, allow_unused=True)
         return torch.zeros_like(q) if out is None else out
+
+    @property
+    def _holds_parameters(self) -> bool:
+        """Whether the closed form refers to tensors to differentiate by."""
+        one = torch.ones(1, dtype=torch.float64)
+        return self._nngp(one, one, one / 2).requires_grad
 
     def mean(self, v: Tensor) -> Tensor:
         return Quadrature(self.function, self.breakpoints, self.name).mean(v)

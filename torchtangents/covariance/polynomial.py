@@ -11,7 +11,7 @@ polynomials in v1, v2 and q: nothing is divided by a variance, and zero inputs a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -41,11 +41,19 @@ class HermiteSeries(Dual):
         """a_l(v); None where it is 0."""
         raise NotImplementedError
 
-    def _sum(self, pair: Pair, drop: int) -> Tensor:
+    def _gain_level(self, l: int, v: Tensor) -> Tensor | None:
+        """The level of u f'(u): l a_l(v) + (l + 2)(l + 1) v a_(l+2)(v), since u He_l' = l (He_l + (l - 1) v He_(l-2))."""
+        here, above = self.level(l, v), self.level(l + 2, v) if l + 2 <= self.degree else None
+        if here is None or above is None:
+            return (l + 2) * (l + 1) * v * above if above is not None else None if here is None else l * here
+        return l * here + (l + 2) * (l + 1) * v * above
+
+    def _sum(self, pair: Pair, drop: int, level: Callable[[int, Tensor], Tensor | None] | None = None) -> Tensor:
         """sum_l l! l^drop a_l(v1) a_l(v2) q^(l - drop)."""
+        level = level or self.level
         terms: list[float | Tensor] = []
         for l in range(drop, self.degree + 1):
-            a1, a2 = self.level(l, pair.v1), self.level(l, pair.v2)
+            a1, a2 = level(l, pair.v1), level(l, pair.v2)
             weight = float(math.factorial(l) * l**drop)
             terms.append(0.0 if a1 is None or a2 is None else weight * (a1 * a2))
         return horner(terms, pair.q + 0 * (pair.v1 + pair.v2))
@@ -55,6 +63,9 @@ class HermiteSeries(Dual):
 
     def slope(self, pair: Pair) -> Tensor:
         return self._sum(pair, 1)
+
+    def gain(self, pair: Pair) -> Tensor:
+        return self._sum(pair, 0, self._gain_level)
 
     def mean(self, v: Tensor) -> Tensor:
         a = self.level(0, v)
@@ -67,9 +78,6 @@ class Polynomial(HermiteSeries):
     def __init__(self, coefficients: Coefficients):
         self.coefficients = coefficients if isinstance(coefficients, Tensor) else tuple(float(c) for c in coefficients)
         self.degree = len(coefficients) - 1
-
-    def _coefficient(self, i: int) -> float | Tensor:
-        return self.coefficients[i]
 
     def function(self, x: Tensor) -> Tensor:
         c = self.coefficients.to(x) if isinstance(self.coefficients, Tensor) else self.coefficients

@@ -42,7 +42,7 @@ class Kink:
 
 
 class Spline(Dual):
-    """Polynomials (constant first) between breakpoints; one more piece than breakpoints, and no jumps."""
+    """Polynomials (constant first) between breakpoints; one more piece than breakpoints. `slope` leaves out jumps."""
 
     def __init__(self, breakpoints: Sequence[float], pieces: Sequence[Sequence[float]], name: str):
         self.breakpoints = tuple(float(b) for b in breakpoints)
@@ -82,6 +82,9 @@ class Spline(Dual):
 
     def slope(self, pair: Pair) -> Tensor:
         return self._expectation(pair, self._slopes, self._numeric.slope)
+
+    def gain(self, pair: Pair) -> Tensor:
+        return Spline(self.breakpoints, [(0.0, *_derived(p)) for p in self.pieces], f"u f'(u) of {self}").nngp(pair)
 
     def mean(self, v: Tensor) -> Tensor:
         base, kinks = self._parts

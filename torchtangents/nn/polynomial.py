@@ -20,7 +20,7 @@ def _degree(layer: str, n: int) -> int:
         raise TypeError(f"{layer}: expected the degree as an integer, got {n!r}")
     if not 0 <= n <= polynomial.LARGEST:
         raise ValueError(
-            f"{layer}: expected a degree from 0 to {polynomial.LARGEST}, got {n}; beyond, E x^(2n) at variance 1 overflows float64"
+            f"{layer}: expected a degree from 0 to {polynomial.LARGEST}, got {n} (beyond, E x^(2n) at variance 1 overflows)"
         )
     return n
 
