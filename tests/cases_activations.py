@@ -24,7 +24,6 @@ QUADRATURE = {  # what has no closed form
     "mish": n.Mish,
     "log-sigmoid": n.LogSigmoid,
     "tanhshrink": n.Tanhshrink,
-    "elementwise": lambda: n.Elementwise(wave),
     "elementwise-bent": lambda: n.Elementwise(bent, breakpoints=(0.5,)),
 }
 BY_TABLE = {  # one-dimensional integrals, which csrc takes from a table
@@ -65,6 +64,7 @@ def conv(i, **o):
 
 
 NETS = {
+    "elementwise": lambda: Sequential(n.Linear(4, 32), n.Elementwise(wave), n.Linear(32, 1)),
     "softsign": lambda: Sequential(n.Linear(4, 32), n.Softsign(), n.Linear(32, 1)),
     "pooled-sign": lambda: Sequential(conv(2), n.Sign(), n.AvgPool2d(2, 1), conv(6), n.ReLU(), n.GlobalAvgPool(), n.Linear(6, 1)),
     "pooled-hardtanh": lambda: Sequential(
@@ -79,11 +79,11 @@ NETS = {
 NETS |= {  # layers of sequences that no other case has
     "sequence-pads": lambda: Sequential(
         n.ZeroPad1d((1, 0)), n.Conv1d(2, 6, 3), n.ReLU(), n.CircularPad1d(1), n.AvgPool1d(2), n.Conv1d(6, 6, 2), n.Identity(),
-        n.ReLU(), n.SumPool1d(2, 1), n.Flatten(), n.Linear(6, 1)),
+        n.ReLU(), n.SumPool1d(2, 1), n.Flatten(), n.Linear(12, 1)),
     "sequence-sum": lambda: Sequential(n.Conv1d(2, 6, 3), n.SELU(), n.GlobalSumPool(), n.Linear(6, 1)),
 }  # fmt: skip
 BY_REFERENCE |= {"pooled-hardtanh", "pooled-rectified", "normalized-hermite"}
-BY_QUADRATURE |= {"pooled-selu", "softsign", "sequence-sum"}
+BY_QUADRATURE |= {"pooled-selu", "softsign", "elementwise", "sequence-sum"}
 
 
 def pictures(count, dtype, seed):
@@ -100,4 +100,6 @@ def sequences(count, dtype, seed):
     return torch.randn(count, 2, 7, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-INPUTS = {name: directions if name == "softsign" else sequences if "sequence" in name else pictures for name in NETS}
+INPUTS = {
+    name: directions if name in ("softsign", "elementwise") else sequences if "sequence" in name else pictures for name in NETS
+}

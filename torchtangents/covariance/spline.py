@@ -3,7 +3,7 @@
 f is the polynomial p around 0 and one truncated power for each kink, away from 0: f(x) = p(x) + sum c (+-(x - b))_+^k with
 + for b >= 0 and - for b < 0. So small inputs see p alone, at their own scale. The products have closed forms:
 polynomials as in `polynomial`, E p(u) g(v) = sum_l a_l(v1) q^l E g^(l)(v), and the moments of `quadrant` for two kinks
-(Owen 1956). Where standard deviations are thousands of times the kinks, bounded functions cancel, and quadrature serves.
+(Owen 1956). Where standard deviations are thousands of times the kinks the sum cancels, and quadrature serves.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from .polynomial import Polynomial, horner
 from .quadrant import Quadrant, density, tail
 from .quadrature import Quadrature, in_pieces
 
-_FAR = 1e3  # standard deviation over the largest kink, beyond which bounded functions lose more than 1e-10
+_FAR = 1e6  # standard deviations over the largest kink, multiplied and to the degree: the sum loses more than 1e-10
+_NEAR = 3.0  # standard deviations below all kinks, beyond which probabilities lose more than 1e-10 of themselves
 _BUDGET = 1 << 16  # pairs at a time
 Pieces = tuple[tuple[float, ...], ...]
 
@@ -98,16 +99,20 @@ class Spline(Dual):
         if not len(columns[0]):
             return pair.q.expand(shape).to(dtype)
         out = in_pieces(lambda *piece: self._piece(parts, *piece), columns, _BUDGET).reshape(shape)
-        scale = max(abs(b) for b in self.breakpoints) or 1.0
-        far = (pair.m > (_FAR * scale) ** 2).expand(shape)
-        if self._bounded and bool(far.any()):
+        far = self._inaccurate(*columns[:2]).reshape(shape)
+        if bool(far.any()):
             some = Pair(*(t.expand(shape)[far] for t in (pair.v1, pair.v2, pair.q, pair.squared_distance)))
             out = out.masked_scatter(far, numeric(some))
         return out.to(dtype)
 
-    @property
-    def _bounded(self) -> bool:
-        return len(self.pieces[0]) == len(self.pieces[-1]) == 1
+    def _inaccurate(self, x: Tensor, y: Tensor) -> Tensor:
+        """Where the terms are much larger than their sum: beyond all kinks, or far below them where f is 0 around 0."""
+        scale = max(abs(b) for b in self.breakpoints) or 1.0
+        out = (x / scale).clamp_min(1) * (y / scale).clamp_min(1) > _FAR ** (1 / max(1, *(len(p) - 1 for p in self.pieces)))
+        middle = self.pieces[sum(b < 0 for b in self.breakpoints)]
+        if not any(middle) and 0.0 not in self.breakpoints:
+            out = out | (torch.minimum(x, y) < min(abs(b) for b in self.breakpoints) / _NEAR)
+        return out
 
     def _piece(self, parts: tuple[Polynomial, tuple[Kink, ...]], x: Tensor, y: Tensor, q: Tensor, theta: Tensor) -> Tensor:
         base, kinks = parts
