@@ -29,6 +29,7 @@ _ROOT = math.sqrt(math.pi / 2)
 _SERIES = 0.25  # below which differences from k = 0 are summed as a series
 _TERMS = 16
 _LARGE = 50.0  # from where G_1 and G_2 are summed as asymptotic series
+_SMALL = 1e-3  # smallest standard deviation below which differences are taken relative to k
 _LINEAR = 1e-5  # below which a factor exp(-k t) - 1 is its first two terms
 
 
@@ -50,28 +51,32 @@ def _tail(k: Tensor) -> Tensor:
     return _ROOT * torch.special.erfcx(k / math.sqrt(2))
 
 
-def _change(n: int, k: Tensor) -> Tensor:
-    """G_n(k) - G_n(0) for n = 1, 2, to rounding at any k."""
-    small, large = k < _SERIES, k > _LARGE
-    near, far = torch.where(small, k, 0.0), torch.where(large, k, _LARGE)
-    moments = [2 ** ((i + n) / 2) * math.gamma(1 + (i + n) / 2) / math.factorial(i) for i in range(1, _TERMS)]
-    series = near * horner([m * (-1) ** i for i, m in enumerate(moments, 1)], near)
-    r = 1 / (far * far)
-    middle = torch.where(small | large, 1.0, k)
+def _change(n: int, k: Tensor, small: bool) -> Tensor:
+    """G_n(k) - G_n(0) for n = 1, 2; `small` asks for it relative to k, at any k."""
+    start = (_ROOT, 2.0)[n - 1]
     if n == 1:
-        start, out = _ROOT, (1 + middle * middle) * _tail(middle) - middle
-        asymptotic = r / far * horner([2.0, -12.0, 90.0, -840.0], r)
+        out = (1 + k * k) * _tail(k) - k - start
     else:
-        start, out = 2.0, 2 + middle * middle - middle * (3 + middle * middle) * _tail(middle)
-        asymptotic = r * r * horner([6.0, -60.0, 630.0], r)
-    return torch.where(small, series, torch.where(large, asymptotic, out) - start)
+        out = k * k - k * (3 + k * k) * _tail(k)
+    large = k > _LARGE
+    if bool(large.any()):
+        r = 1 / torch.where(large, k, _LARGE)
+        terms = ([2.0, -12.0, 90.0, -840.0], [6.0, -60.0, 630.0])[n - 1]
+        out = torch.where(large, r ** (n + 2) * horner(terms, r * r) - start, out)
+    if small:
+        near = k.clamp_max(_SERIES)
+        terms = [2 ** ((i + n) / 2) * math.gamma(1 + (i + n) / 2) / math.factorial(i) * (-1) ** i for i in range(1, _TERMS)]
+        out = torch.where(k < _SERIES, near * horner(terms, near), out)
+    return out
 
 
-def _both(k1: Tensor, k2: Tensor) -> Tensor:
+def _both(k1: Tensor, k2: Tensor, small: bool) -> Tensor:
     """int t exp(-t^2 / 2) (exp(-k1 t) - 1)(exp(-k2 t) - 1) dt."""
-    least, most = torch.minimum(k1, k2), torch.maximum(k1, k2)
     whole = k1 * _tail(k1) + k2 * _tail(k2) - (k1 + k2) * _tail(k1 + k2)
-    linear = least * (-_change(1, most) + least / 2 * _change(2, most))
+    if not small:
+        return whole
+    least, most = torch.minimum(k1, k2), torch.maximum(k1, k2)
+    linear = least * (-_change(1, most, small) + least / 2 * _change(2, most, small))
     return torch.where(least < _LINEAR, linear, whole)
 
 
@@ -109,9 +114,11 @@ class ExponentialLinear(Dual):
     def _values(self, x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
         near, rest, weight = (t.to(x) for t in _rule())
         wide, p, a, r = math.pi - theta, self.p, self.a, self.r
+        small = bool(r * torch.minimum(x, y).min() < _SMALL)
         sine, other = torch.sin(theta * near), torch.sin(theta * rest)
-        mixed = theta[:, 0] * ((x * sine * _change(1, r * y * other) + y * sine * _change(1, r * x * other)) * weight).sum(-1)
-        both = (_both(r * x * torch.sin(wide * near), r * y * torch.sin(wide * rest)) * weight).sum(-1)
+        rays = x * sine * _change(1, r * y * other, small) + y * sine * _change(1, r * x * other, small)
+        mixed = theta[:, 0] * (rays * weight).sum(-1)
+        both = (_both(r * x * torch.sin(wide * near), r * y * torch.sin(wide * rest), small) * weight).sum(-1)
         linear = (x * y * (torch.sin(theta) + wide * torch.cos(theta)))[:, 0]
         return (p * p * linear + p * a * mixed + a * a * wide[:, 0] * both) / (2 * math.pi)
 
