@@ -24,6 +24,7 @@ from .quadrature import Quadrature, in_pieces
 
 _FAR = 1e6  # standard deviations over the largest kink, multiplied and to the degree: the sum loses more than 1e-10
 _NEAR = 3.0  # standard deviations below all kinks, beyond which probabilities lose more than 1e-10 of themselves
+_NOWHERE = 40.0  # standard deviations beyond which there is nothing
 _BUDGET = 1 << 16  # pairs at a time
 Pieces = tuple[tuple[float, ...], ...]
 
@@ -111,7 +112,8 @@ class Spline(Dual):
         out = (x / scale).clamp_min(1) * (y / scale).clamp_min(1) > _FAR ** (1 / max(1, *(len(p) - 1 for p in self.pieces)))
         middle = self.pieces[sum(b < 0 for b in self.breakpoints)]
         if not any(middle) and 0.0 not in self.breakpoints:
-            out = out | (torch.minimum(x, y) < min(abs(b) for b in self.breakpoints) / _NEAR)
+            least, edge = torch.minimum(x, y), min(abs(b) for b in self.breakpoints)
+            out = out | ((least < edge / _NEAR) & (least > edge / _NOWHERE))
         return out
 
     def _piece(self, parts: tuple[Polynomial, tuple[Kink, ...]], x: Tensor, y: Tensor, q: Tensor, theta: Tensor) -> Tensor:
