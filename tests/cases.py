@@ -5,6 +5,8 @@ from torch.nn import Sequential
 
 import torchtangents as tt
 
+from . import cases_activations
+
 n = tt.nn
 
 
@@ -106,16 +108,23 @@ ACTIVATIONS = {
     "softplus": n.Softplus,
     "hardtanh": n.Hardtanh,
 }
+ACTIVATIONS |= cases_activations.ACTIVATIONS
 DEEP = {
     f"fc-{name}": (lambda act: lambda: Sequential(n.Linear(4, 32, w_std=1.2), act(), n.Linear(32, 32), act(), head(32)))(act)
     for name, act in ACTIVATIONS.items()
 }
 BY_QUADRATURE = {f"fc-{name}" for name in ("gelu-tanh", "tanh", "sigmoid", "silu", "elu", "softplus", "hardtanh")}
+BY_QUADRATURE |= cases_activations.BY_QUADRATURE
+BY_REFERENCE = {"fc-hardtanh", *cases_activations.BY_REFERENCE}  # csrc has no rule, or no table is accurate
 IMAGES = {**AWKWARD, **STRUCTURE}
 NETS = {**IMAGES, **DEEP}
+NETS |= cases_activations.NETS
+INPUTS = {**cases_activations.INPUTS}
 
 
 def inputs(name, count=3, dtype=torch.float64, seed=1):
     """Inputs for a case."""
+    if name in INPUTS:
+        return INPUTS[name](count, dtype, seed)
     shape = (count, 4) if name in DEEP else (count, 3, 7, 5)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)

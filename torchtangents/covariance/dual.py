@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .pair import Pair
+from .refusal import refuse
 
 
 class Dual:
@@ -19,6 +20,8 @@ class Dual:
 
     kinked = False  # whether the slope jumps, so that near-equal inputs need the squared distance
     breakpoints: tuple[float, ...] = ()  # where the function is not analytic
+    finite = True  # whether there is a function at all, and not only a kernel
+    tabulates = True  # whether a table over all variances is as accurate as a formula; not where values span many orders
 
     def function(self, x: Tensor) -> Tensor:
         """f(x)."""
@@ -35,6 +38,9 @@ class Dual:
     def mean(self, v: Tensor) -> Tensor:
         """E f(u) for u of variance v."""
         raise NotImplementedError
+
+    def check(self, v: Tensor) -> None:
+        """Raise ValueError where the expectations do not exist for some of these variances."""
 
     def uses_distance(self, asked: bool) -> bool:
         """Whether the argument's squared distance is needed, given whether the value's is."""
@@ -60,6 +66,9 @@ def add(parts: Sequence[tuple[float | Tensor, Dual]]) -> Dual:
     from .kinked import ABReLU
     from .quadrature import Quadrature
 
+    for _, f in parts:
+        if not f.finite:
+            refuse(f"adds {f} and another function of one value, and {f} is a kernel without a function")
     if all(type(f) is ABReLU for _, f in parts):
         return ABReLU(sum(c * f.a for c, f in parts), sum(c * f.b for c, f in parts))  # type: ignore[attr-defined]
     kinks = tuple(sorted({k for _, f in parts for k in f.breakpoints}))

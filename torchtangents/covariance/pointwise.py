@@ -10,6 +10,7 @@ from .dual import Dual
 from .laws import equal_positions
 from .node import Context, Memory, Node
 from .pair import Pair
+from .refusal import located, refuse
 
 
 class Pointwise(Node):
@@ -18,6 +19,8 @@ class Pointwise(Node):
     def __init__(self, source: Node, dual: Dual, gain: tuple[int, ...] | None = None):
         super().__init__((source,), source.size, gaussian=False, centred=False)
         self.dual, self.gain = dual, gain
+        if gain is not None and not dual.finite:
+            refuse(f"{dual} is a kernel without a function, and a trained gain before it needs one; use elementwise_affine=False")
         self.pending = False
 
     def uses_distance(self, asked: bool) -> bool:
@@ -32,27 +35,29 @@ class Pointwise(Node):
     def remember(self, context: Context, blocks: tuple[Block, ...], means: tuple[Tensor | None, ...]) -> Memory:
         v = blocks[0].variances()
         kept = {"v": v}
-        if context.distance:
-            kept["out"] = self.dual.nngp(Pair.equal(v))
+        with located(self.layer):
+            self.dual.check(v)
+            if context.distance:
+                kept["out"] = self.dual.nngp(Pair.equal(v))
         return kept
 
     def mean(self, memory: Memory, means: tuple[Tensor | None, ...]) -> Tensor | None:
-        return self.dual.mean(memory["v"])
+        with located(self.layer):
+            return self.dual.mean(memory["v"])
 
     def run(self, context: Context, *blocks: Block) -> Block:
         (block,) = blocks
-        grid = block.grid
+        grid, ntk, distance = block.grid, None, None
         pair = Pair(*context.sides("v", grid), block.nngp, block.distance)
-        ntk = None
-        if block.ntk is not None:
-            ntk = self.dual.slope(pair) * block.ntk
-            if self.gain is not None:
-                ntk = ntk + equal_positions(grid, self.dual.gain(pair), self.gain)
-            ntk = grid.mask(ntk)
-        distance = None
-        if context.distance:
-            distance = grid.mask(self.dual.distance(pair, *context.sides("out", grid)))
-        return Block(grid, grid.mask(self.dual.nngp(pair)), distance, ntk)
+        with located(self.layer):
+            if block.ntk is not None:
+                ntk = self.dual.slope(pair) * block.ntk
+                if self.gain is not None:
+                    ntk = ntk + equal_positions(grid, self.dual.gain(pair), self.gain)
+                ntk = grid.mask(ntk)
+            if context.distance:
+                distance = grid.mask(self.dual.distance(pair, *context.sides("out", grid)))
+            return Block(grid, grid.mask(self.dual.nngp(pair)), distance, ntk)
 
     def cost(self) -> int:
         return 60

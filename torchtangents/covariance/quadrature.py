@@ -23,8 +23,10 @@ from ..native import transformed
 from .dual import Dual
 from .pair import Pair
 from .panels import LIMIT, panel_rule, rotated_panels
+from .refusal import placed
 
 _TOLERANCE = 2e-10  # of the one-dimensional integrals; the two-dimensional ones stay below 1e-8
+_BEYOND = 5e-9  # of E f^2 that may lie outside the nodes
 _SPACINGS = [0.6 / 2 ** (k / 2) for k in range(13)]
 _DIVISIONS = [1, 2, 3, 4, 6, 8, 12]
 _BUDGET = 1 << 21  # integrand values at a time
@@ -100,17 +102,30 @@ class Quadrature(Dual):
                 value = torch.stack([f, f * f]).mul(nodes[1]).sum(-1)  # f^2 alone hides the kink of |x|
                 if previous is None:
                     best, previous = None, value
-                elif bool(((value - previous).abs() <= _TOLERANCE * (1 + previous.abs())).all()):
+                    self._check_growth(function, scales, value[1])
+                    size = torch.stack([value[1].sqrt(), value[1]])  # of the function itself, however small
+                elif bool(((value - previous).abs() <= _TOLERANCE * size).all()):
                     best = level
                 else:
                     break
         if best is None:
             raise ValueError(
-                f"{self.name}: the integral over a Gaussian of standard deviation {float(x.max()):.3g} does not converge "
+                f"{placed(self.name)}: the integral over a Gaussian of standard deviation {float(x.max()):.3g} does not converge "
                 "to 1e-8. Expected a function that is analytic between its breakpoints and slowly growing; give the "
                 "arguments where it has kinks as tt.nn.Elementwise(fn, breakpoints=...), or scale its input down."
             )
         return best
+
+    def _check_growth(self, function: Callable[[Tensor], Tensor], scales: Tensor, power: Tensor) -> None:
+        """Refuse where E f^2 has weight beyond the last node; scales (K, 1), power (K,)."""
+        ends = function(scales * scales.new_tensor([-LIMIT, LIMIT])).square().sum(-1)
+        beyond = ends * math.exp(-LIMIT * LIMIT / 2) / (LIMIT * math.sqrt(2 * math.pi))
+        if not bool((beyond <= _BEYOND * power).all()):
+            raise ValueError(
+                f"{placed(self.name)}: grows so fast that a Gaussian of standard deviation {float(scales.max()):.3g} has "
+                f"weight beyond {LIMIT:g} standard deviations. Expected a slowly growing function, a closed form (tt.nn.Exp, "
+                "tt.nn.Polynomial, or nngp= of tt.nn.Elementwise), or a smaller scale"
+            )
 
     def _integrate(self, function: Callable[[Tensor], Tensor], pair: Pair) -> Tensor:
         shape, dtype = pair.shape, pair.q.dtype
@@ -121,17 +136,8 @@ class Quadrature(Dual):
         if not len(x):
             return pair.q.expand(shape).to(dtype)
         level = self._resolution(function, torch.cat([x, y]))
-        size = self._nodes(level)
-        step = max(1, _BUDGET // size)
-        parts = []
-        for i in range(0, len(x), step):
-            piece = [t[i : i + step] for t in (x, y, cos, sin, flip)]
-            if torch.is_grad_enabled() and any(t.requires_grad for t in piece):
-                run = functools.partial(self._piece, function, level)
-                parts.append(torch.utils.checkpoint.checkpoint(run, *piece, use_reentrant=False))
-            else:
-                parts.append(self._piece(function, level, *piece))
-        return torch.cat(parts).reshape(shape).to(dtype)
+        run = functools.partial(self._piece, function, level)
+        return in_pieces(run, [x, y, cos, sin, flip], max(1, _BUDGET // self._nodes(level))).reshape(shape).to(dtype)
 
     def _nodes(self, level: float) -> int:
         if not self.breakpoints:
@@ -149,6 +155,18 @@ class Quadrature(Dual):
         along, across = cos[..., None] * z1, sin[..., None] * z2
         value = function(x[..., None] * (along + across)) * function((flip * y)[..., None] * (along - across))
         return (value * w).sum((-2, -1))
+
+
+def in_pieces(run: Callable[..., Tensor], columns: list[Tensor], size: int) -> Tensor:
+    """run(*columns), some rows at a time, and recomputed for its derivative, so that memory stays small."""
+    parts = []
+    for i in range(0, len(columns[0]), size):
+        piece = [t[i : i + size] for t in columns]
+        if torch.is_grad_enabled() and any(t.requires_grad for t in piece):
+            parts.append(torch.utils.checkpoint.checkpoint(run, *piece, use_reentrant=False))
+        else:
+            parts.append(run(*piece))
+    return torch.cat(parts)
 
 
 def _trapezoid(spacing: float, like: Tensor) -> tuple[Tensor, Tensor]:

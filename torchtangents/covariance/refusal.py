@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NoReturn
 
@@ -22,6 +23,16 @@ def placed(message: str) -> str:
     """The message behind the name of the layer being recorded."""
     name = here()
     return f"{name}: {message}" if name else message
+
+
+@contextmanager
+def located(layer: str) -> Iterator[None]:
+    """While a step runs, errors name the layer that it came from."""
+    token = locate.set(lambda: layer)
+    try:
+        yield
+    finally:
+        locate.reset(token)
 
 
 def refuse(message: str) -> NoReturn:

@@ -134,6 +134,9 @@ def _inputs_added(terms: tuple[Term, ...]) -> tuple[Term, ...]:
 
 def _composed(outer: Dual, c: Scalar, inner: Dual) -> Dual:
     """outer(c inner(.)) of one Gaussian."""
+    for f in (outer, inner):
+        if not f.finite:
+            refuse(f"{outer} of {inner}: {f} is a kernel without a function. Expected a Linear or Conv layer between the two")
     if isinstance(outer, ABReLU) and isinstance(inner, ABReLU):
         numbers = (outer.a, outer.b, inner.a, inner.b, c)
         if not any(isinstance(v, Tensor) for v in numbers):

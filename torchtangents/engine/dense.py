@@ -211,7 +211,10 @@ def _(step: Pointwise, twin: Pointwise, x: Whole) -> Whole:
         out = step.dual.slope(pair) * c.k
         return out if step.gain is None else out + _equal_positions(c, step.dual.gain(pair), step.gain)
 
-    return x.each(lambda c: step.dual.nngp(Pair(*c.sides(v), c.k)), ntk, lambda m, i: step.dual.mean(v[i]))
+    def mean(m: Tensor, i: int) -> Tensor:
+        return step.dual.mean(v[i]) if step.dual.finite else torch.zeros_like(m)  # nothing that reads it is recorded
+
+    return x.each(lambda c: step.dual.nngp(Pair(*c.sides(v), c.k)), ntk, mean)
 
 
 @run.register

@@ -60,8 +60,13 @@ BLANK = Interpolant(0.0, 0.0, torch.zeros(1, 1, 1, dtype=torch.float64), torch.z
 
 def interpolant(dual: Dual, low: float, high: float) -> Interpolant:
     """The tables of a function for standard deviations in [low, high]; raises `NotNative` where none is accurate."""
+    if not dual.tabulates:
+        raise NotNative(f"{dual}: its closed form has no compiled rule, and a table would lose small variances")
     ends = [x / (_BEND + x) for x in (low, high)]
-    if ends[1] - ends[0] > 1e-12 * ends[1]:  # a little wider, so that other data find it in the cache
+    equal = ends[1] - ends[0] <= 1e-12 * ends[1]
+    if any(dual.breakpoints) and not equal:  # a kink away from 0 makes a layer where two deviations are close
+        raise NotNative(f"{dual}: no table is accurate for different standard deviations")
+    if not equal:  # a little wider, so that other data find it in the cache
         ends = [math.floor(ends[0] * _STEPS) / _STEPS, math.ceil(ends[1] * _STEPS) / _STEPS]
         ends[1] = min(ends[1], (1 + high / (_BEND + high)) / 2)
     with torch.no_grad():

@@ -69,6 +69,6 @@ def hides_tensors(program: Program) -> bool:
         zeros = [
             d.function(torch.zeros(1))
             for d in duals
-            if d is not None and not any(isinstance(v, Tensor) for v in vars(d).values())
+            if d is not None and d.finite and not any(isinstance(v, Tensor) for v in vars(d).values())
         ]
     return any(z.requires_grad for z in zeros)

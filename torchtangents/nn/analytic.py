@@ -5,36 +5,16 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
 from ..covariance import smooth
 from ..covariance.dual import Dual
-from ..covariance.named import by_quadrature
-from ..covariance.state import State
+from ..covariance.named import gelu_tanh
+from .activation import Activation, TorchActivation
 from .law import Scalar, plain
-from .layer import Layer
 from .scalars import held
 
 
-class _Analytic(Layer):
-    """An activation that is its dual's function."""
-
-    @property
-    def dual(self) -> Dual:
-        """The function and its expectations."""
-        raise NotImplementedError
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self.dual.function(input)
-
-    def propagate(self, k: State) -> State:
-        return k.apply(self.dual)
-
-    def extra_repr(self) -> str:
-        return str(self.scalars) if hasattr(self, "scalars") else ""
-
-
-class Erf(_Analytic):
+class Erf(Activation):
     """a erf(b x) + c: K' = (2 a^2 / pi) asin(2 b^2 q / sqrt((1 + 2 b^2 v1)(1 + 2 b^2 v2))) + c^2.
 
     Args:
@@ -60,7 +40,7 @@ class Erf(_Analytic):
         return smooth.Erf(self.scalars.a, self.scalars.b, self.scalars.c)
 
 
-class SigmoidLike(_Analytic):
+class SigmoidLike(Activation):
     """(erf(x / 2.4020563531719796) + 1) / 2, close to the sigmoid, with the closed form of `Erf`.
 
     Example:
@@ -74,7 +54,7 @@ class SigmoidLike(_Analytic):
         return smooth.Erf(0.5, 1 / 2.4020563531719796, 0.5)
 
 
-class GELU(Layer, torch.nn.GELU):
+class GELU(TorchActivation, torch.nn.GELU):
     """x Phi(x), exact (closed form) or by tanh (quadrature).
 
     Args:
@@ -88,13 +68,9 @@ class GELU(Layer, torch.nn.GELU):
         tensor([0.])
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        return torch.nn.GELU.forward(self, input)
-
-    def propagate(self, k: State) -> State:
-        if self.approximate == "none":
-            return k.apply(smooth.GELU())
-        return k.apply(by_quadrature(torch.nn.functional.gelu, (), "GELU(tanh)", approximate="tanh"))
+    @property
+    def dual(self) -> Dual:
+        return smooth.GELU() if self.approximate == "none" else gelu_tanh()
 
 
 class Sin(Erf):
@@ -139,7 +115,7 @@ class Cos(Erf):
         return smooth.Sin(self.scalars.a, self.scalars.b, self.scalars.c + math.pi / 2)
 
 
-class RBF(_Analytic):
+class RBF(Activation):
     """sqrt(2) sin(sqrt(2 gamma) x + pi / 4): K' = exp(-gamma (v1 + v2 - 2q)).
 
     Args:

@@ -1,139 +1,72 @@
-"""Activations by quadrature: torch's own smooth ones, and any function of the user's."""
+"""Any function of the user's as an activation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..covariance.named import by_quadrature
+from ..covariance.dual import Dual
+from ..covariance.given import Form, Given
 from ..covariance.quadrature import Quadrature
-from ..covariance.state import State
-from .layer import Layer
+from .activation import Activation
 
 
-class Elementwise(Layer):
-    """Any function of each element, its kernel by quadrature to 1e-8 in float64.
+class Elementwise(Activation):
+    """Any function of each element, its kernel by quadrature to 1e-8 in float64, or in a closed form that is given.
 
-    K'(u, v) = E fn(u) fn(v) over the Gaussian pair (u, v).
+    K'(u, v) = E fn(u) fn(v) over the Gaussian pair (u, v) of variances v1, v2 and covariance q.
 
     Args:
-        fn: elementwise and differentiable by autograd, tensor to tensor.
+        fn: elementwise and differentiable by autograd, tensor to tensor; None where only a kernel is known (then
+            forward refuses, and nngp is needed).
         breakpoints: the arguments where fn is not analytic (kinks and jumps).
+        nngp: K' as a function of tensors (v1, v2, q) of one shape, elementwise. Not checked against fn.
+        slope: E fn'(u) fn'(v) likewise; None is the derivative of nngp by q, by autograd.
 
     Raises:
-        TypeError: fn is not callable.
-        ValueError: when a kernel is computed, if the integral does not converge (a missing breakpoint).
+        TypeError: fn or a closed form is not callable, neither fn nor nngp is given, or slope without nngp; when a kernel
+            is computed, a closed form that does not return a tensor of the shape of its arguments.
+        ValueError: when a kernel is computed, if the integral does not converge (a missing breakpoint, a function that
+            grows too fast).
 
-    Trefethen and Weideman 2014 (SIAM Review 56) for the rule.
+    Trefethen and Weideman 2014 (SIAM Review 56) for the rule; Price 1958 (IRE Transactions IT-4) for the derivative.
 
     Example:
         >>> import torch, torchtangents as tt
         >>> net = torch.nn.Sequential(tt.nn.Linear(1, 8, b_std=0.), tt.nn.Elementwise(torch.square))
         >>> tt.nngp(net, torch.ones(1, 1))
         tensor([[3.]])
+        >>> given = tt.nn.Elementwise(torch.square, nngp=lambda v1, v2, q: v1 * v2 + 2 * q**2)
+        >>> tt.nngp(torch.nn.Sequential(tt.nn.Linear(1, 8, b_std=0.), given), torch.ones(1, 1))
+        tensor([[3.]])
     """
 
-    def __init__(self, fn: Callable[[Tensor], Tensor], breakpoints: Iterable[float] = ()):
+    def __init__(
+        self,
+        fn: Callable[[Tensor], Tensor] | None = None,
+        breakpoints: Iterable[float] = (),
+        *,
+        nngp: Form | None = None,
+        slope: Form | None = None,
+    ):
         super().__init__()
-        if not callable(fn):
-            raise TypeError(f"Elementwise: expected a function of a tensor, got {fn!r}")
-        self.fn, self.breakpoints = fn, tuple(breakpoints)
+        if fn is None and nngp is None:
+            raise TypeError("Elementwise: expected a function of a tensor, or nngp=, the closed form of its kernel")
+        if slope is not None and nngp is None:
+            raise TypeError("Elementwise: expected nngp= beside slope=")
+        for name, value in (("fn", fn), ("nngp", nngp), ("slope", slope)):
+            if value is not None and not callable(value):
+                raise TypeError(f"Elementwise: expected {name} as a function of tensors, got {value!r}")
+        self.fn, self.breakpoints, self.nngp, self.slope = fn, tuple(float(b) for b in breakpoints), nngp, slope
 
-    def forward(self, input: Tensor) -> Tensor:
-        return self.fn(input)
+    @property
+    def dual(self) -> Dual:
+        name = "Elementwise" if self.fn is None else getattr(self.fn, "__name__", type(self.fn).__name__)
+        if self.nngp is not None:
+            return Given(self.fn, self.nngp, self.slope, self.breakpoints, name)
+        assert self.fn is not None
+        return Quadrature(self.fn, self.breakpoints, name, kinked=bool(self.breakpoints))
 
-    def propagate(self, k: State) -> State:
-        name = getattr(self.fn, "__name__", type(self.fn).__name__)
-        return k.apply(Quadrature(self.fn, self.breakpoints, name, kinked=bool(self.breakpoints)))
-
-
-class Tanh(Layer, torch.nn.Tanh):
-    """tanh(x), by quadrature.
-
-    Example:
-        >>> import torch, torchtangents as tt
-        >>> tt.nn.Tanh()(torch.zeros(1))
-        tensor([0.])
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        return torch.tanh(input)
-
-    def propagate(self, k: State) -> State:
-        return k.apply(by_quadrature(torch.tanh, (), "Tanh"))
-
-
-class Sigmoid(Layer, torch.nn.Sigmoid):
-    """1 / (1 + exp(-x)), by quadrature.
-
-    Example:
-        >>> import torch, torchtangents as tt
-        >>> tt.nn.Sigmoid()(torch.zeros(1))
-        tensor([0.5000])
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        return torch.sigmoid(input)
-
-    def propagate(self, k: State) -> State:
-        return k.apply(by_quadrature(torch.sigmoid, (), "Sigmoid"))
-
-
-class SiLU(Layer, torch.nn.SiLU):
-    """x / (1 + exp(-x)), by quadrature.
-
-    Args:
-        inplace: as in `torch.nn.SiLU`.
-
-    Example:
-        >>> import torch, torchtangents as tt
-        >>> tt.nn.SiLU()(torch.zeros(1))
-        tensor([0.])
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        return torch.nn.SiLU.forward(self, input)
-
-    def propagate(self, k: State) -> State:
-        return k.apply(by_quadrature(F.silu, (), "SiLU"))
-
-
-class ELU(Layer, torch.nn.ELU):
-    """x for x > 0, alpha (exp(x) - 1) below, by quadrature split at 0.
-
-    Args:
-        alpha, inplace: as in `torch.nn.ELU`.
-
-    Example:
-        >>> import torch, torchtangents as tt
-        >>> tt.nn.ELU()(torch.ones(1))
-        tensor([1.])
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        return torch.nn.ELU.forward(self, input)
-
-    def propagate(self, k: State) -> State:
-        return k.apply(by_quadrature(F.elu, (0.0,), "ELU", kinked=self.alpha != 1, alpha=self.alpha))
-
-
-class Softplus(Layer, torch.nn.Softplus):
-    """log(1 + exp(beta x)) / beta, by quadrature.
-
-    Args:
-        beta, threshold: as in `torch.nn.Softplus`.
-
-    Example:
-        >>> import torch, torchtangents as tt
-        >>> tt.nn.Softplus()(torch.zeros(1))
-        tensor([0.6931])
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        return torch.nn.Softplus.forward(self, input)
-
-    def propagate(self, k: State) -> State:
-        return k.apply(by_quadrature(F.softplus, (), "Softplus", beta=self.beta, threshold=self.threshold))
+    def extra_repr(self) -> str:
+        return repr(self.dual)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..covariance import kinked
@@ -123,25 +122,3 @@ class Sign(Layer):
 
     def propagate(self, k: State) -> State:
         return k.apply(kinked.Sign())
-
-
-class Hardtanh(Layer, torch.nn.Hardtanh):
-    """min(max(x, min_val), max_val), by quadrature between its kinks.
-
-    Args:
-        min_val, max_val, inplace: as in `torch.nn.Hardtanh`.
-
-    Example:
-        >>> import torch, torchtangents as tt
-        >>> tt.nn.Hardtanh()(torch.tensor([-2., 0.5]))
-        tensor([-1.0000,  0.5000])
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        return torch.nn.Hardtanh.forward(self, input)
-
-    def propagate(self, k: State) -> State:
-        from ..covariance.named import by_quadrature
-
-        low, high = float(self.min_val), float(self.max_val)
-        return k.apply(by_quadrature(F.hardtanh, (low, high), "Hardtanh", min_val=low, max_val=high))
