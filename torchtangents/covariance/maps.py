@@ -35,6 +35,11 @@ class Linear(Node):
             return replace_axis(wanted, self.axis, tuple(step * d for d in wanted[self.axis]))
         return replace_axis(wanted, self.axis, self.rows.reads(twin.rows, wanted[self.axis]))
 
+    def agrees(self, twin: Node) -> bool:
+        assert isinstance(twin, Linear)
+        alike = self.rows.size == twin.rows.size and self.rows.size_in == twin.rows.size_in
+        return not alike or self.rows.same(twin.rows)  # a matrix that forward computes from the data differs
+
     @property
     def whole(self) -> bool:
         """Whether every row copies one position, so that distances are only moved."""

@@ -64,7 +64,7 @@ def operations(
         return [Operation(Kind.GAIN, node, (), axes(node.axes))]
     if isinstance(node, Normalize):
         slots = ("scale", "v") + (("shift", "mean") if "shift" in kept else ())
-        return [Operation(Kind.NORMALIZE, node, slots, (*axes(node.axes), float(node.bias)))]
+        return [Operation(Kind.NORMALIZE, node, slots, (*axes(node.trained), float(node.bias)))]
     if isinstance(node, Dropout):
         return [Operation(Kind.DROPOUT, node, ("v",) if "v" in kept else (), (1 / node.keep - 1,))]
     if isinstance(node, Combine):

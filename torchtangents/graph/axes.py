@@ -1,4 +1,4 @@
-"""Reshapes, permutations and padding of recorded values: only tags move."""
+"""Reshapes and permutations of recorded values, which only move tags; padding and resizing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from ..covariance.layout import normalize_dim
 from ..covariance.refusal import placed, refuse
+from ..covariance.resize import resize
 from ..nn.padding import padded
 from .symbol import Symbol
 
@@ -79,10 +80,14 @@ def _unsqueeze(recorder: Any, input: Symbol, dim: int) -> Symbol:
 
 
 def _pad(recorder: Any, input: Symbol, pad: Any, mode: str = "constant", value: float | None = None) -> Symbol:
-    if mode not in ("constant", "circular") or value:
-        refuse(f"padding with mode={mode!r}, value={value} has no rule; expected zeros or 'circular'")
-    state = padded(input.current(), tuple(pad), "circular" if mode == "circular" else "zeros")
+    if mode not in ("constant", "circular", "reflect", "replicate") or (mode == "constant" and value):
+        refuse(f"padding with mode={mode!r}, value={value} has no rule; expected zeros, 'circular', 'reflect' or 'replicate'")
+    state = padded(input.current(), tuple(pad), "zeros" if mode == "constant" else mode)
     return recorder.symbol(state, input)
+
+
+def _interpolate(recorder: Any, input: Symbol, *args: Any, **kwargs: Any) -> Symbol:
+    return recorder.symbol(resize(input.current(), *args, **kwargs), input)
 
 
 def _same(recorder: Any, input: Symbol, *args: Any, **kwargs: Any) -> Symbol:
@@ -100,5 +105,6 @@ AXES = {
     **dict.fromkeys((torch.squeeze, _T.squeeze), _squeeze),
     **dict.fromkeys((torch.unsqueeze, _T.unsqueeze), _unsqueeze),
     **dict.fromkeys((F.pad, torch._C._nn.pad), _pad),
+    F.interpolate: _interpolate,
     **dict.fromkeys((torch.clone, _T.clone, _T.contiguous, _T.to, _T.float, _T.double), _same),
 }

@@ -50,14 +50,6 @@ def _dropout(recorder: Any, input: Symbol, p: float = 0.5, training: bool = True
     return input.change(state) if inplace else recorder.symbol(state, input)
 
 
-def _layer_norm(
-    recorder: Any, input: Symbol, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Symbol:
-    if weight is not None or bias is not None:
-        refuse("layer_norm with a fixed weight or bias has no rule; expected tt.nn.LayerNorm, or none of both")
-    return recorder.symbol(input.current().normalize(len(normalized_shape), eps, gain=False, bias=False), input)
-
-
 _T = torch.Tensor
 _QUADRATURE: list[tuple[tuple, str, tuple[float, ...], bool | None]] = [
     ((F.tanh, torch.tanh, _T.tanh), "tanh", (), None),
@@ -113,5 +105,4 @@ POINTWISE: dict[Any, Callable] = {
     **dict.fromkeys((torch.clamp, _T.clamp, torch.clip, _T.clip), _handler(_clamp)),
     **{f: _generic(fs[0], name, kinks, kinked) for fs, name, kinks, kinked in _QUADRATURE for f in fs},
     F.dropout: _dropout,
-    F.layer_norm: _layer_norm,
 }
