@@ -5,6 +5,8 @@ from torch.nn import Sequential
 
 import torchtangents as tt
 
+from . import cases_layers
+
 n = tt.nn
 
 
@@ -113,9 +115,14 @@ DEEP = {
 BY_QUADRATURE = {f"fc-{name}" for name in ("gelu-tanh", "tanh", "sigmoid", "silu", "elu", "softplus", "hardtanh")}
 IMAGES = {**AWKWARD, **STRUCTURE}
 NETS = {**IMAGES, **DEEP}
+INPUTS = {}
+NETS |= cases_layers.NETS
+INPUTS |= cases_layers.INPUTS
 
 
 def inputs(name, count=3, dtype=torch.float64, seed=1):
     """Inputs for a case."""
+    if name in INPUTS:
+        return INPUTS[name](count, dtype, seed)
     shape = (count, 4) if name in DEEP else (count, 3, 7, 5)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)

@@ -28,13 +28,13 @@ def resize(
     n = len(k.layout) - 1
     if _AXES.get(mode, n) != n:
         raise ValueError(placed(f"expected {_AXES[mode]} axes of positions for mode {mode!r}, got shape {(-1, *k.shape)}"))
-    if antialias and n != 2:
-        refuse("antialias=True has a rule for images only, as in torch")
+    if antialias:
+        refuse("interpolation with antialias=True has no rule; expected antialias=False, or an average pool before it")
     axes = [k.spatial(1 + i) for i in range(n)]
     sizes, factors = ((v if isinstance(v, (tuple, list)) else (v,) * n) for v in (size, scale_factor))
     for axis, out, factor in zip(axes, sizes, factors, strict=True):
         try:
-            matrix = _matrix(k.size[axis], out, factor, mode, align_corners, recompute_scale_factor, antialias)
+            matrix = _matrix(k.size[axis], out, factor, mode, align_corners, recompute_scale_factor)
         except (ValueError, RuntimeError) as error:
             raise ValueError(placed(str(error))) from error
         k = k.matrix(axis, matrix)
@@ -42,15 +42,15 @@ def resize(
 
 
 def _matrix(
-    n: int, size: int | None, factor: float | None, mode: str, corners: bool | None, recompute: bool | None, antialias: bool
+    n: int, size: int | None, factor: float | None, mode: str, corners: bool | None, recompute: bool | None
 ) -> np.ndarray:
     """out[p] = sum_q A[p, q] in[q]: (positions out, n)."""
     units = torch.eye(n, dtype=torch.float64, device="cpu")[None]  # unit vectors as channels
     options: dict[str, Any] = {"align_corners": corners, "recompute_scale_factor": recompute}
-    if mode != "bicubic" and not antialias:
+    if mode != "bicubic":
         out = F.interpolate(units, size, factor, _ONE.get(mode, mode), **options)
-    else:  # torch has these for images: one position wide
+    else:  # torch has it for images: one position wide
         shape = None if size is None else (size, 1)
         scale = None if factor is None else (factor, 1.0)
-        out = F.interpolate(units[..., None], shape, scale, mode, antialias=antialias, **options).squeeze(-1)
+        out = F.interpolate(units[..., None], shape, scale, mode, **options).squeeze(-1)
     return out[0].T.numpy()

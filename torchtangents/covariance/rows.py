@@ -54,7 +54,7 @@ class Rows:
         used = int((self.index >= 0).sum())
         return self.index.shape[1] > _SLOTS and 2 * used >= self.size * self.size_in
 
-    def whole(self) -> np.ndarray:
+    def as_matrix(self) -> np.ndarray:
         """The map as a matrix: (size, size_in)."""
         matrix = np.zeros((self.size, self.size_in))
         p, r = np.nonzero(self.index >= 0)
@@ -184,7 +184,7 @@ def _multiply(rows1: Rows, rows2: Rows, axis: int, grid: Grid, out: Grid, values
     covariance = flat.double().index_select(-1, index).unflatten(-1, (size1, size2))
     if not held.all():
         covariance = torch.where(torch.from_numpy(held).to(flat.device), covariance, 0.0)
-    first, second = (torch.from_numpy(rows.whole()).to(flat.device) for rows in (rows1, rows2))
+    first, second = (torch.from_numpy(rows.as_matrix()).to(flat.device) for rows in (rows1, rows2))
     product = (first @ covariance @ second.T).flatten(-2)  # (.., size1 x size2)
     q, inside, whole = out.partner(axis)
     place = torch.arange(rows1.size) * rows2.size + q

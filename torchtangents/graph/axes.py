@@ -90,8 +90,11 @@ def _interpolate(recorder: Any, input: Symbol, *args: Any, **kwargs: Any) -> Sym
     return recorder.symbol(resize(input.current(), *args, **kwargs), input)
 
 
-def _same(recorder: Any, input: Symbol, *args: Any, **kwargs: Any) -> Symbol:
-    return recorder.symbol(input.current(), input)
+def _same(recorder: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
+    if isinstance(input, Symbol):
+        return recorder.symbol(input.current(), input)
+    like = next(a for a in (*args, *kwargs.values()) if isinstance(a, Symbol))  # constant.to(x)
+    return input.to(device=like.device, dtype=like.dtype)
 
 
 _T = torch.Tensor
@@ -106,5 +109,5 @@ AXES = {
     **dict.fromkeys((torch.unsqueeze, _T.unsqueeze), _unsqueeze),
     **dict.fromkeys((F.pad, torch._C._nn.pad), _pad),
     F.interpolate: _interpolate,
-    **dict.fromkeys((torch.clone, _T.clone, _T.contiguous, _T.to, _T.float, _T.double), _same),
+    **dict.fromkeys((torch.clone, _T.clone, _T.contiguous, _T.to, _T.type_as, _T.float, _T.double), _same),
 }

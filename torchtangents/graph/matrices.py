@@ -40,9 +40,7 @@ def _matmul(recorder: Any, input: Any, other: Any) -> Symbol:
     return recorder.symbol(state.select(dim - 1, 0) if vector else state, value)
 
 
-def _constant(matrix: Any, like: Symbol) -> Tensor:
-    if not isinstance(matrix, Tensor):
-        refuse(f"multiplies a recorded value by a {type(matrix).__name__}; expected a tensor")
+def _constant(matrix: Tensor, like: Symbol) -> Tensor:
     if matrix.requires_grad:
         refuse(
             "multiplies by a matrix that requires a gradient: mixing positions by trained weights has no rule. Expected a "

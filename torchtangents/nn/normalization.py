@@ -48,7 +48,7 @@ class LayerNorm(Layer, torch.nn.LayerNorm):
     Example:
         >>> import torch, torchtangents as tt
         >>> net = torch.nn.Sequential(tt.nn.Linear(3, 16, b_std=0.), tt.nn.LayerNorm(16, eps=0.))
-        >>> tt.nngp(net, torch.randn(1, 3))
+        >>> tt.nngp(net, torch.ones(1, 3))
         tensor([[1.]])
     """
 
@@ -80,7 +80,7 @@ class RMSNorm(Layer, torch.nn.RMSNorm):
     Example:
         >>> import torch, torchtangents as tt
         >>> net = torch.nn.Sequential(tt.nn.Linear(3, 16, b_std=0.), tt.nn.RMSNorm(16, eps=0.))
-        >>> tt.nngp(net, torch.randn(1, 3))
+        >>> tt.nngp(net, torch.ones(1, 3))
         tensor([[1.]])
     """
 
