@@ -71,6 +71,22 @@ def test_a_part_and_another_layer_are_independent():
     torch.testing.assert_close(tuple(tt.kernels(Net(), x)), (nngp, ntk))
 
 
+def test_different_channels_are_independent():
+    """Sums of disjoint parts: variances add, and so do the kernels of gradients."""
+    x = images()
+    k = kernels(lambda h: h, x)
+    double = type(k)(2 * k.nngp, 2 * k.ntk)
+    for function in (
+        lambda h: h[:, :3] + h[:, 3:],
+        lambda h: h[:, ::2] + h[:, 1::2],
+        lambda h: h[:, 2:][:, :2] + h[:, [5, 0]],
+        lambda h: sum(h.chunk(2, 1)),
+    ):
+        torch.testing.assert_close(kernels(function, x), double)
+    torch.testing.assert_close(kernels(lambda h: F.relu(h[:, :3] + h[:, 3:]), x), kernels(lambda h: F.relu(2**0.5 * h), x))
+    torch.testing.assert_close(kernels(lambda h: h[:, :3] + h[:, :3], x).nngp, 4 * k.nngp)
+
+
 @pytest.mark.parametrize("backward", ["view", "copy"])
 def test_in_place_changes_of_a_slice_are_seen(backward):
     """A slice is a view, so that changing it changes what it came from; a list of positions is a copy."""
@@ -110,7 +126,9 @@ REFUSED = {
     "flattened": (lambda x: x.flatten(2)[..., 1:], "several axes of positions"),
     "flattened-channels": (lambda x: x.flatten(1)[:, 1:], "got channels"),
     "by-a-value": (lambda x: x[:, :, x.flatten(1)], "recorded value"),
-    "halves-added": (lambda x: x[:, :3] + x[:, 3:], r"both depend on '0 \(Conv2d\)'"),
+    "overlapping-parts-added": (lambda x: x[:, :4] + x[:, 2:], r"both depend on '0 \(Conv2d\)'"),
+    "parts-of-parts-added": (lambda x: x[:, 2:][:, :2] + x[:, :4][:, [3, 0]], r"both depend on '0 \(Conv2d\)'"),
+    "other-places-of-overlapping-parts-added": (lambda x: x[:, :4] + F.avg_pool2d(x, 3, 1, 1)[:, 2:], r"both depend on '0 \(Conv2d\)'"),
     "shifted-channels-added": (lambda x: x + x.roll(1, 1), r"both depend on '0 \(Conv2d\)'"),
     "set": (lambda x: x.__setitem__((slice(None), 0), 0.0), "setitem"),
 }  # fmt: skip

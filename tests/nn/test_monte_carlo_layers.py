@@ -46,6 +46,7 @@ NETS = {
     "matrix": lambda: Sequential(conv(), Mix(3, 5, signed=True), n.ReLU(), n.GlobalAvgPool(), head(8)),
     "index": lambda: Sequential(conv(), Apply(lambda x: x[:, :, [3, 0], 1:].flip(3)), n.ReLU(), Apply(lambda x: x[..., -1]), Flatten(), head(16)),
     "channels": Halves,
+    "channels-added": lambda: Sequential(conv(), Apply(lambda x: sum(x.chunk(2, 1))), n.ReLU(), n.GlobalAvgPool(), head(4)),
     "volume": lambda: Sequential(Apply(lambda x: x.unflatten(2, (2, 2))), n.Conv3d(2, 8, 2, padding=1), n.ReLU(), n.AvgPool3d(2), Flatten(), head(24)),
 }  # fmt: skip
 

@@ -54,11 +54,12 @@ class Diagonal(Node):
 class Channels(Node):
     """Some channels of a value whose channels have one law: the same second moments.
 
-    It keeps the roots of the whole, so that a sum with other channels of it is refused and not read as a multiple.
+    Its roots are these channels of the layers it depends on: other channels are independent, shared ones are not.
     """
 
     def __init__(self, source: Node, index: tuple[int, ...]):
-        super().__init__((source,), source.size, gaussian=source.gaussian, centred=source.centred)
+        roots = source.roots.some(index)
+        super().__init__((source,), source.size, gaussian=source.gaussian, centred=source.centred, roots=roots)
         self.index = index
 
     def run(self, context: Context, *blocks: Block) -> Block:
