@@ -94,3 +94,14 @@ def test_given_covariances_do_not_tell_a_lazy_layer_its_width():
         tt.propagate(net, torch.eye(2), torch.ones(2), channels=3),
         tt.propagate(Sequential(n.Linear(3, 4, b_std=0.0), *net[1:]), torch.eye(2), torch.ones(2)),
     )
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_flattened_inputs_of_two_sizes_are_refused(backend):
+    """The width of a lazy layer is that of each data set, but one layer has one."""
+    net = Sequential(n.LazyConv2d(4, 3), ReLU(), torch.nn.Flatten(), n.LazyLinear(1))
+    x, y = torch.randn(2, 3, 5, 5), torch.randn(2, 3, 6, 5)
+    with pytest.raises(ValueError, match=r"3 \(LazyLinear\): reads 3 flattened positions of x1 and 4 of x2"):
+        tt.ntk(net, x, y, backend=backend)
+    with pytest.raises(ValueError, match=r"the output: reads 3 flattened positions of x1 and 4 of x2"):
+        tt.ntk(net[:3], x, y, backend=backend)

@@ -215,6 +215,15 @@ class Trace(Node):
         super().__init__((source,), _without(source.size, axis), gaussian=False, centred=source.centred)
         self.axis, self.positions = axis, source.size[axis]
 
+    def agrees(self, twin: Node) -> bool:
+        assert isinstance(twin, Trace)
+        if self.positions != twin.positions:
+            raise ValueError(
+                f"{self.layer or 'the output'}: reads {self.positions} flattened positions of x1 and {twin.positions} of x2 as "
+                "features, which must be as many. Expected inputs of one size, or a pool to one size before"
+            )
+        return True
+
     def reads(self, twin: Node, wanted: Planes) -> Planes:
         return (*wanted[: self.axis], (0,), *wanted[self.axis :])
 

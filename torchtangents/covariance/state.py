@@ -162,8 +162,6 @@ class State:
         """Some entries of one axis in a new order, each once where they are channels; `dim` counts without the batch."""
         if not index:
             raise ValueError(placed(f"expected at least one entry of axis {dim + 1} of {(-1, *self.shape)}, got none"))
-        if list(index) == list(range(self.shape[dim])):
-            return self
         if self.layout[dim] != (CHANNEL,):
             return self.gather(self.spatial(dim), index)
         return State(some_channels(self.groups, tuple(index)), self.layout)
