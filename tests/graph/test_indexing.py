@@ -71,6 +71,24 @@ def test_a_part_and_another_layer_are_independent():
     torch.testing.assert_close(tuple(tt.kernels(Net(), x)), (nngp, ntk))
 
 
+def test_a_trained_gain_stays_with_some_of_its_channels():
+    x = images()
+
+    def ntk(*between):
+        channels = 4 if between else 6
+        return tt.ntk(Sequential(n.Conv2d(2, 6, 3), n.GroupNorm(1, 6), *between, n.Conv2d(channels, 1, 1)), x)
+
+    part = Apply(lambda h: h[:, 2:])
+    torch.testing.assert_close(ntk(part), ntk())
+    after = [
+        tt.ntk(Sequential(n.Conv2d(2, 6, 3), n.GroupNorm(1, 6), n.ReLU(), *b, n.Conv2d(6, 1, 1)), x)
+        for b in ([], [Apply(lambda h: h.flip(1))])
+    ]
+    torch.testing.assert_close(after[1], after[0])
+    with pytest.raises(tt.UnsupportedError, match="trained gain"):
+        ntk(part, n.ReLU())
+
+
 def test_different_channels_are_independent():
     """Sums of disjoint parts: variances add, and so do the kernels of gradients."""
     x = images()

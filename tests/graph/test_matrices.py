@@ -105,3 +105,25 @@ def test_a_matrix_from_the_data_is_refused_between_two_data_sets():
     assert tt.ntk(Net(), tokens()).shape == (3, 3, 6, 6)
     with pytest.raises(ValueError, match=r"Net.*depends on the data"):
         tt.ntk(Net(), tokens(), 2 * tokens())
+
+
+@pytest.mark.parametrize("backend", ["reference", "auto"])
+def test_differences_of_positions_run_in_double_precision(backend):
+    """What neighbours have in common cancels, and with it the digits of single precision."""
+    difference = (torch.eye(8) - torch.eye(8).roll(1, 0))[1:]
+    generator = torch.Generator().manual_seed(0)
+    x = 0.5 + 1e-3 * torch.randn(6, 2, 8, generator=generator)
+    x[1] = x[0]
+    x[2] = x[0] + 1e-7 * torch.randn(2, 8, generator=generator)
+    net = Sequential(
+        n.Conv1d(2, 8, 3, padding=1, b_std=1.0),
+        n.ReLU(),
+        Apply(lambda h: h @ difference.T.to(h)),
+        n.Conv1d(8, 8, 1, b_std=0.0),
+        n.ReLU(),
+        n.GlobalAvgPool(),
+    )
+    low, high = tt.kernels(net, x, backend=backend), tt.kernels(net, x.double(), backend=backend)
+    for a, b in zip(low, high, strict=True):
+        own = b.diagonal()
+        assert float(((a - b).abs() / (own[:, None] * own).sqrt()).max()) < 1e-6
