@@ -44,7 +44,7 @@ class _More(_Drawing):
         kind = r.choice(("pool", "size", "factor", "cubic", "move", "move", "adaptive"))
         linear = "linear" if self.axes == 1 else "bilinear"
         if kind == "move":
-            return Apply(MOVES[r.choice(list(MOVES))])
+            return Apply(MOVES[r.choice([m for m in MOVES if self.random_layer or m != "channels"])])
         if kind == "factor":
             return n.Upsample(scale_factor=r.choice((0.6, 1.5, 2.0)), mode=r.choice(("nearest", linear)))
         if kind == "pool" or not self.alike or (kind == "cubic" and self.axes == 1):
