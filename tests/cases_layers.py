@@ -129,10 +129,7 @@ VOLUMES = {  # 1 x 3 x 4 x 3
 }  # fmt: skip
 NETS = {**IMAGES, **SEQUENCES, **VOLUMES}
 MIXING = {name for name in NETS if name.startswith(("upsample", "matrix", "adaptive", "sequence-", "volume"))}  # before a kink
-BY_REFERENCE = {  # no compiled rule: weights that are not shared, some channels, three axes
-    *(name for name in NETS if "local" in name or name.startswith("volume")),
-    "index-channels",
-}
+BY_REFERENCE = {name for name in NETS if "local" in name or name.startswith("volume")}  # unshared weights, three axes
 
 
 def _inputs(*shape):

@@ -43,7 +43,7 @@ IMAGES = {
     "bilinear-corners": [n.Upsample((8, 3), mode="bilinear", align_corners=True), lambda x: F.interpolate(x, (8, 3), mode="bilinear", align_corners=True)],
     "bicubic": [n.Upsample((8, 3), mode="bicubic"), lambda x: F.interpolate(x, (8, 3), mode="bicubic", align_corners=False)],
     "area": [lambda x: F.interpolate(x, (3, 2), mode="area"), lambda x: F.adaptive_avg_pool2d(x, (3, 2))],
-    "matrix-left": [lambda x: A.to(x) @ x, lambda x: torch.matmul(A.type_as(x), x), lambda x: A[None, None].to(x) @ x, lambda x: (x.transpose(2, 3) @ A.T.to(x)).transpose(2, 3)],
+    "matrix-left": [lambda x: A.to(x) @ x, lambda x: torch.matmul(A.type_as(x), x), lambda x: A[None, None].to(x) @ x, lambda x: (x.mT @ A.T.to(x)).mT],
     "matrix-right": [lambda x: x @ B.T.to(x), lambda x: torch.matmul(x, B.T.to(x)), lambda x: x.matmul(B.T.to(x)), lambda x: (B.to(x) @ x.transpose(2, 3)).transpose(2, 3)],
     "vector-left": [lambda x: A[0].to(x) @ x, lambda x: torch.matmul(A[0].to(x), x), lambda x: (A[:1].to(x) @ x)[:, :, 0]],
     "vector-right": [lambda x: x @ B[1].to(x), lambda x: (x @ B[1][:, None].to(x)).squeeze(-1)],

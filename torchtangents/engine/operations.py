@@ -15,6 +15,7 @@ from ..covariance.dual import Dual
 from ..covariance.kinked import ABReLU, Sign
 from ..covariance.laws import Affine, Dropout, Gain
 from ..covariance.node import Node
+from ..covariance.parts import Channels
 from ..covariance.pointwise import Normalize, Pointwise
 from ..covariance.refusal import NotNative
 from ..covariance.smooth import GELU, RBF, Erf, Sin
@@ -69,6 +70,8 @@ def operations(
         return [Operation(Kind.DROPOUT, node, ("v",) if "v" in kept else (), (1 / node.keep - 1,))]
     if isinstance(node, Combine):
         return [Operation(Kind.MEANS, node, tuple(str(k) for k in node.biased))] if len(node.biased) > 1 else []
+    if isinstance(node, Channels):
+        return []
     raise NotNative(f"{node.layer}: {type(node).__name__} has no compiled rule")
 
 

@@ -60,6 +60,10 @@ def _transpose(recorder: Any, input: Symbol, dim0: int, dim1: int) -> Symbol:
     return _permute(recorder, input, order)
 
 
+def _matrix_transpose(recorder: Any, input: Symbol) -> Symbol:
+    return _transpose(recorder, input, -2, -1)
+
+
 def _movedim(recorder: Any, input: Symbol, source: int, destination: int) -> Symbol:
     order = list(range(input.ndim))
     order.insert(normalize_dim(destination, input.ndim), order.pop(normalize_dim(source, input.ndim)))
@@ -104,6 +108,7 @@ AXES = {
     **dict.fromkeys((torch.unflatten, _T.unflatten), _unflatten),
     **dict.fromkeys((torch.permute, _T.permute), _permute),
     **dict.fromkeys((torch.transpose, _T.transpose, torch.swapaxes, _T.swapaxes), _transpose),
+    _T.mT.__get__: _matrix_transpose,
     **dict.fromkeys((torch.movedim, _T.movedim), _movedim),
     **dict.fromkeys((torch.squeeze, _T.squeeze), _squeeze),
     **dict.fromkeys((torch.unsqueeze, _T.unsqueeze), _unsqueeze),

@@ -35,7 +35,7 @@ def _getitem(recorder: Any, input: Symbol, index: Any) -> Symbol:
         elif _is_number(item):
             state = _one(state, dim, operator.index(item))
             dim -= 1
-        elif item != slice(None):  # a slice that is whole for these sizes may not be for those of x2
+        elif not isinstance(item, slice) or item != slice(None):  # one that is whole here may not be for the sizes of x2
             state = state.take(dim, _entries(item, state.shape[dim]))
         dim += 1
     return recorder.symbol(state, input, view=all(_basic(i) for i in items))
