@@ -127,3 +127,13 @@ def test_differences_of_positions_run_in_double_precision(backend):
     for a, b in zip(low, high, strict=True):
         own = b.diagonal()
         assert float(((a - b).abs() / (own[:, None] * own).sqrt()).max()) < 1e-6
+
+
+def test_gradients_of_a_large_matrix():
+    generator = torch.Generator().manual_seed(0)
+    big = torch.rand(10, 12, dtype=torch.float64, generator=generator)
+    net = Sequential(
+        n.Linear(1, 8), n.ReLU(), Apply(lambda h: big.to(h) @ h), n.Linear(8, 8), n.ReLU(), Apply(lambda h: h.mean(1))
+    )
+    x, y = (torch.randn(1, 12, 1, dtype=torch.float64, generator=generator) for _ in range(2))
+    assert torch.autograd.gradcheck(lambda x: tt.kernels(net, x, y), (x.requires_grad_(),), fast_mode=True)
