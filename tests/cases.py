@@ -5,7 +5,7 @@ from torch.nn import Sequential
 
 import torchtangents as tt
 
-from . import cases_activations
+from . import cases_activations, cases_layers
 
 n = tt.nn
 
@@ -115,11 +115,13 @@ DEEP = {
 }
 BY_QUADRATURE = {f"fc-{name}" for name in ("gelu-tanh", "tanh", "sigmoid", "silu", "elu", "softplus", "hardtanh")}
 BY_QUADRATURE |= cases_activations.BY_QUADRATURE
-BY_REFERENCE = {"fc-hardtanh", *cases_activations.BY_REFERENCE}  # csrc has no rule, or no table is accurate
+BY_REFERENCE = {"fc-hardtanh", *cases_activations.BY_REFERENCE, *cases_layers.BY_REFERENCE}  # csrc has no rule, or no table is accurate
 IMAGES = {**AWKWARD, **STRUCTURE}
 NETS = {**IMAGES, **DEEP}
-NETS |= cases_activations.NETS
-INPUTS = {**cases_activations.INPUTS}
+INPUTS = {}
+for more in (cases_activations, cases_layers):
+    NETS |= more.NETS
+    INPUTS |= more.INPUTS
 
 
 def inputs(name, count=3, dtype=torch.float64, seed=1):

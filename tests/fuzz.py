@@ -255,12 +255,12 @@ class _Drawing:
             return []
         if kind == "flatten":
             inputs = self.tried[0][0].numel()
-            out: list[Module] = [torch.nn.Flatten(), *([n.Linear(inputs, 4, **self.stds())] if self.alike else [])]
+            out: list[Module] = [torch.nn.Flatten(), n.Linear(inputs, 4, **self.stds())] if self.alike else []
         else:
             if not self.functions:  # sums that may cancel
                 self.traits.add("pool")
             out = [n.GlobalAvgPool() if kind == "mean" else n.GlobalSumPool(), n.Linear(channels, 4, **self.stds())]
-        if r.random() < 0.7 or not isinstance(out[-1], n.Linear):
+        if r.random() < 0.7 or not out:
             return out
         self.traits.add("pool")
         return [*out, self.function(), n.Linear(4, 1, **self.stds())]

@@ -73,10 +73,10 @@ def _side(own: Tensor, n: int, name: str) -> _Side:
 
 
 def _channels(net: torch.nn.Module) -> int:
-    for module in net.modules():
-        for name in ("in_channels", "in_features"):
-            if isinstance(getattr(module, name, None), int):
-                return getattr(module, name)
+    counts = (getattr(module, name, None) for module in net.modules() for name in ("in_channels", "in_features"))
+    first = next((c for c in counts if isinstance(c, int)), 0)
+    if first:  # a lazy layer holds 0
+        return first
     raise ValueError(f"{type(net).__name__}: no layer tells the number of channels; give channels=")
 
 

@@ -55,8 +55,8 @@ def draw(net, count):
     """Parameters of `count` networks, from each layer's own law."""
     out = {}
     for name, layer in net.named_modules():
-        if isinstance(layer, n.Linear | n.Conv1d | n.Conv2d):
-            fan_in = layer.weight[0].numel()
+        if hasattr(layer, "law"):
+            fan_in = layer.in_features if isinstance(layer, n.Linear) else layer.fan_in
             ntk = layer.parameterization == "ntk"
             out[f"{name}.weight"] = torch.randn(count, *layer.weight.shape) * (1 if ntk else layer.w_std / math.sqrt(fan_in))
             out[f"{name}.bias"] = torch.randn(count, *layer.bias.shape) * (1 if ntk else layer.b_std)

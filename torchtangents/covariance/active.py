@@ -5,9 +5,13 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+import torch
+
 
 class Recording(Protocol):
     """What a layer needs of a recorder."""
+
+    dtype: torch.dtype  # of the data
 
     def leaf(self, layer: Any, args: tuple, kwargs: dict) -> Any:
         """Record a layer's rule instead of running it."""

@@ -35,6 +35,11 @@ class Linear(Node):
             return replace_axis(wanted, self.axis, tuple(step * d for d in wanted[self.axis]))
         return replace_axis(wanted, self.axis, self.rows.reads(twin.rows, wanted[self.axis]))
 
+    def agrees(self, twin: Node) -> bool:
+        assert isinstance(twin, Linear)
+        alike = self.rows.size == twin.rows.size and self.rows.size_in == twin.rows.size_in
+        return not alike or self.rows.same(twin.rows)  # a matrix that forward computes from the data differs
+
     @property
     def whole(self) -> bool:
         """Whether every row copies one position, so that distances are only moved."""
@@ -209,6 +214,15 @@ class Trace(Node):
     def __init__(self, source: Node, axis: int):
         super().__init__((source,), _without(source.size, axis), gaussian=False, centred=source.centred)
         self.axis, self.positions = axis, source.size[axis]
+
+    def agrees(self, twin: Node) -> bool:
+        assert isinstance(twin, Trace)
+        if self.positions != twin.positions:
+            raise ValueError(
+                f"{self.layer or 'the output'}: reads {self.positions} flattened positions of x1 and {twin.positions} of x2 as "
+                "features, which must be as many. Expected inputs of one size, or a pool to one size before"
+            )
+        return True
 
     def reads(self, twin: Node, wanted: Planes) -> Planes:
         return (*wanted[: self.axis], (0,), *wanted[self.axis :])

@@ -10,6 +10,7 @@ from torch import Tensor
 from .block import Block
 from .grid import Grid, Planes, Size
 from .refusal import here
+from .roots import Part, Roots
 
 Memory = dict[str, Tensor]
 
@@ -68,10 +69,10 @@ class Node:
         *,
         gaussian: bool,
         centred: bool,
-        roots: frozenset[Node | str] | None = None,
+        roots: frozenset[Node | Part | str] | None = None,
     ):
         self.inputs, self.size, self.gaussian, self.centred = inputs, size, gaussian, centred
-        self.roots = frozenset().union(*(i.roots for i in inputs)) if roots is None else roots
+        self.roots = Roots().union(*(i.roots for i in inputs)) if roots is None else Roots(roots)
         self.pending = any(i.pending for i in inputs)  # a trained gain that no random layer or function followed
         self.layer = here()
         self.cache: dict[object, Node] = {}  # steps already recorded from this one

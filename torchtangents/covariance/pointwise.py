@@ -71,11 +71,15 @@ class Normalize(Node):
 
     With m the mean, v the centred variance and r = (v + eps)^(-1/2): K' = r1 r2 (K - m1 m2),
     D' = r1 r2 D + (r1 - r2)(v1 r1 - v2 r2). A trained bias adds 1 to the NTK; a trained gain is left to what follows.
+    `trained`: the axes along which gain and bias have an entry for each position.
     """
 
-    def __init__(self, source: Node, axes: tuple[int, ...], eps: float, center: bool, gain: bool, bias: bool):
+    def __init__(
+        self, source: Node, axes: tuple[int, ...], eps: float, center: bool, gain: bool, bias: bool, trained: tuple[int, ...]
+    ):
         super().__init__((source,), source.size, gaussian=source.gaussian, centred=source.centred or (center and not axes))
         self.axes, self.eps, self.center, self.gain, self.bias = axes, eps, center, gain, bias
+        self.trained = trained
 
     def uses_mean(self, asked: bool) -> bool:
         return not self.inputs[0].centred
@@ -118,7 +122,7 @@ class Normalize(Node):
         if ntk is not None:
             ntk = r1 * r2 * ntk
             if self.bias:
-                ntk = ntk + equal_positions(grid, torch.ones_like(ntk), self.axes)
+                ntk = ntk + equal_positions(grid, torch.ones_like(ntk), self.trained)
             ntk = grid.mask(ntk)
         return Block(grid, grid.mask(r1 * r2 * q), d, ntk)
 

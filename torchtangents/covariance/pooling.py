@@ -37,7 +37,7 @@ def adaptive(k: State, n: int, sizes: tuple[int | None, ...]) -> State:
     for i, out in enumerate(sizes):
         axis = k.spatial(len(k.layout) - n + i)
         size = k.size[axis]
-        if out is None or out == size:
+        if out is None:
             continue
         spans = [(j * size // out, -(-(j + 1) * size // out)) for j in range(out)]
         k = k.linear(axis, Rows(([(q, 1 / (hi - lo)) for q in range(lo, hi)] for lo, hi in spans), size))

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from .grid import Grid, Planes, replace_axis
 
+_SLOTS = 8  # up to which rows are gathered slot by slot
+
 
 class Rows:
     """out[p] = sum_r coef[p, r] * in[index[p, r]]; an unused slot has the index -1 and the coefficient 0."""
@@ -31,6 +33,11 @@ class Rows:
         """out[p] = in[index[p]], and 0 where the index is out of range."""
         return cls(([(i, 1.0)] for i in index), size_in)
 
+    @classmethod
+    def matrix(cls, matrix: np.ndarray) -> Rows:
+        """out[p] = sum_q matrix[p, q] in[q]."""
+        return cls(([(int(q), float(row[q])) for q in np.flatnonzero(row)] for row in matrix), matrix.shape[1])
+
     @property
     def size(self) -> int:
         """Number of positions out."""
@@ -40,6 +47,25 @@ class Rows:
     def sums(self) -> np.ndarray:
         """The sum of each row's coefficients: (size,)."""
         return self.coef.sum(1)
+
+    @functools.cached_property
+    def dense(self) -> bool:
+        """Whether most coefficients are used, so that a matrix product is faster than gathering."""
+        used = int((self.index >= 0).sum())
+        return self.index.shape[1] > _SLOTS and 2 * used >= self.size * self.size_in
+
+    def as_matrix(self) -> np.ndarray:
+        """The map as a matrix: (size, size_in)."""
+        matrix = np.zeros((self.size, self.size_in))
+        p, r = np.nonzero(self.index >= 0)
+        np.add.at(matrix, (p, self.index[p, r]), self.coef[p, r])
+        return matrix
+
+    def same(self, other: Rows) -> bool:
+        """Whether both are one map."""
+        if self.index.shape != other.index.shape or self.size_in != other.size_in:
+            return False
+        return bool((self.index == other.index).all() and (self.coef == other.coef).all())
 
     @functools.cached_property
     def copies(self) -> bool:
@@ -61,6 +87,8 @@ class Rows:
 
     def reads(self, other: Rows, wanted: Sequence[int]) -> tuple[int, ...]:
         """Which displacements of the input the displacements `wanted` of the output read."""
+        if self.dense and other.dense:
+            return tuple(range(1 - self.size_in, other.size_in))
         found: set[int] = set()
         for d in wanted:
             p = np.arange(max(0, -d), min(self.size, other.size - d))
@@ -94,7 +122,8 @@ def congruence(
     step = rows1.progression
     if moved and step is not None and step == rows2.progression:
         return out, functools.partial(_shift, step, axis, grid, out)
-    return out, functools.partial(_gather, rows1, rows2, axis, grid, out)
+    rule = _multiply if rows1.dense and rows2.dense else _gather
+    return out, functools.partial(rule, rows1, rows2, axis, grid, out)
 
 
 def _shift(progression: tuple[int, int], axis: int, grid: Grid, out: Grid, values: Tensor) -> Tensor:
@@ -135,6 +164,34 @@ def _gather(rows1: Rows, rows2: Rows, axis: int, grid: Grid, out: Grid, values: 
                 taken = taken * torch.from_numpy(coef).to(taken)
             total = total + taken
     return total.movedim((-2, -1), (plane_dim, dim))
+
+
+def _multiply(rows1: Rows, rows2: Rows, axis: int, grid: Grid, out: Grid, values: Tensor) -> Tensor:
+    """Dense maps: two matrix products on the whole covariance of one axis.
+
+    In float64, because D' is a difference of such sums, which must cancel at equal inputs in whatever order they are taken.
+    """
+    n = grid.n
+    values = grid.select(values, replace_axis(out.planes, axis, grid.planes[axis]))
+    plane_dim, dim = values.ndim - 2 * n + axis, values.ndim - n + axis
+    flat = values.movedim((plane_dim, dim), (-2, -1)).flatten(-2)
+    size1, size2 = grid.size1[axis], grid.size2[axis]
+    have = np.asarray(grid.planes[axis])
+    shift = np.arange(size2)[None] - np.arange(size1)[:, None]
+    at = np.searchsorted(have, shift).clip(0, len(have) - 1)
+    held = have[at] == shift
+    index = torch.from_numpy((at * size1 + np.arange(size1)[:, None]).ravel()).to(flat.device)
+    covariance = flat.double().index_select(-1, index).unflatten(-1, (size1, size2))
+    if not held.all():
+        covariance = torch.where(torch.from_numpy(held).to(flat.device), covariance, 0.0)
+    first, second = (torch.from_numpy(rows.as_matrix()).to(flat.device) for rows in (rows1, rows2))
+    product = (first @ covariance @ second.T).flatten(-2)  # (.., size1 x size2)
+    q, inside, whole = out.partner(axis)
+    place = torch.arange(rows1.size) * rows2.size + q
+    taken = product.index_select(-1, place.flatten().to(flat.device)).unflatten(-1, place.shape).to(values.dtype)
+    if not whole:
+        taken = torch.where(inside.to(flat.device), taken, 0.0)
+    return taken.movedim((-2, -1), (plane_dim, dim))
 
 
 def _slots(

@@ -6,8 +6,10 @@ Sums, concatenations and elementwise functions stay symbolic; a linear map colla
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from . import layout as tags
 from .combine import Mixture
@@ -16,10 +18,11 @@ from .laws import Affine, Dropout
 from .layout import CHANNEL, Layout
 from .maps import Linear, Sum, Trace, Window
 from .node import Node
+from .parts import Diagonal
 from .pointwise import Normalize
 from .refusal import placed, refuse
 from .rows import Rows
-from .terms import Scalar, Term, applied, merged, moments
+from .terms import Scalar, Term, applied, merged, moments, some_channels
 
 Groups = tuple[tuple[int, tuple[Term, ...]], ...]  # (number of channels, terms)
 
@@ -124,6 +127,10 @@ class State:
             kept[-1] += rest
         return replace(self, layout=tuple(tuple(g) for g in kept))
 
+    def unsqueeze(self, dim: int) -> State:
+        """With an axis of length 1 before an axis; `dim` counts without the batch."""
+        return replace(self, layout=(*self.layout[:dim], (), *self.layout[dim:]))
+
     # Linear maps over positions
 
     def linear(self, axis: int, rows: Rows) -> State:
@@ -135,13 +142,38 @@ class State:
         return self.linear(axis, Rows.gather(index, self.size[axis]))
 
     def pad(self, axis: int, before: int, after: int, mode: str = "zeros") -> State:
-        """Padding (or, where negative, cropping) along a spatial axis: 'zeros' or 'circular'."""
+        """Padding (or, where negative, cropping) along a spatial axis: 'zeros', 'circular', 'reflect' or 'replicate'."""
         n = self.size[axis]
         if not before and not after:
             return self
-        if n + before + after < 1 or (mode == "circular" and max(before, after) > n):
+        most = {"circular": n, "reflect": n - 1}.get(mode, max(before, after))
+        if n + before + after < 1 or max(before, after) > most:
             raise ValueError(placed(f"cannot pad {n} positions by {(before, after)} ({mode})"))
-        return self.gather(axis, (i % n if mode == "circular" else i for i in range(-before, n + after)))
+        index = np.arange(-before, n + after)
+        if mode == "circular":
+            index = index % n
+        elif mode == "reflect":
+            index = n - 1 - abs(n - 1 - abs(index))
+        elif mode == "replicate":
+            index = index.clip(0, n - 1)
+        return self.gather(axis, index.tolist())
+
+    def take(self, dim: int, index: Sequence[int]) -> State:
+        """Some entries of one axis in a new order, each once where they are channels; `dim` counts without the batch."""
+        if not index:
+            raise ValueError(placed(f"expected at least one entry of axis {dim + 1} of {(-1, *self.shape)}, got none"))
+        if self.layout[dim] != (CHANNEL,):
+            return self.gather(self.spatial(dim), index)
+        return State(some_channels(self.groups, tuple(index)), self.layout)
+
+    def select(self, dim: int, index: int) -> State:
+        """One position of an axis, which is removed; `dim` counts without the batch."""
+        axis = self.spatial(dim)
+        return self.gather(axis, (index,)).total(axis).squeeze((dim,))
+
+    def matrix(self, axis: int, matrix: np.ndarray) -> State:
+        """out[p] = sum_q matrix[p, q] in[q] along a spatial axis, with a constant matrix (size, size_in)."""
+        return self.linear(axis, Rows.matrix(matrix))
 
     def pool(self, axis: int, window: int, stride: int, average: bool = True) -> State:
         """The sum or mean over windows along a spatial axis; windows that do not fit are left out."""
@@ -170,6 +202,13 @@ class State:
             raise ValueError(placed(f"expected at least {max(offsets) + 1} positions (after padding), got {self.size[axis]}"))
         return self._to(Window(self.node(), axis, offsets, step))
 
+    def diagonal(self, axes: Iterable[int]) -> State:
+        """Weights that are not shared, behind `affine`: positions of these axes become independent."""
+        node = self.node()
+        if not node.centred:
+            refuse("positions can only become independent behind random weights; expected affine just before")
+        return self._to(Diagonal(node, tuple(axes)))
+
     def affine(self, w2: Scalar, b2: Scalar, grow: Scalar, shift: Scalar, channels: int, taps: int = 1) -> State:
         """Random weights: K' = w2 K + b2 and Theta' = grow K + shift + w2 Theta, K the mean over `taps`."""
         return self._to(Affine(self.node(), w2, b2, grow, shift, taps), None, channels)
@@ -182,13 +221,19 @@ class State:
         out.node()  # recorded now, under this layer's name
         return out
 
-    def normalize(self, dims: int, eps: float, center: bool = True, gain: bool = True, bias: bool = True) -> State:
-        """Normalise over the last `dims` axes, which must hold the channels; then a trained gain and bias."""
+    def normalize(
+        self, dims: int, eps: float, center: bool = True, gain: bool = True, bias: bool = True, trained: int | None = None
+    ) -> State:
+        """Normalise over the last `dims` axes, which must hold the channels; then a trained gain and bias.
+
+        `trained`: the one axis whose entries have a gain and bias each, by default all that are normalised.
+        """
         held = [t for group in self.layout[len(self.layout) - dims :] for t in group]
         if CHANNEL not in held:
             refuse("normalisation over positions alone has no infinite-width rule; expected the channel axis among them")
         axes = tuple(sorted(t for t in held if t != CHANNEL))
-        return self._to(Normalize(self.node(), axes, eps, center, gain, bias))
+        own = axes if trained is None else tuple(a for a in axes if a in self.layout[trained])
+        return self._to(Normalize(self.node(), axes, eps, center, gain, bias, own))
 
     def dropout(self, keep: float) -> State:
         """Independent masks with P(keep), rescaled by 1 / keep."""

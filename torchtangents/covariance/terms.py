@@ -11,6 +11,7 @@ from .dual import Dual, add
 from .kinked import ABReLU
 from .laws import Gain, Input
 from .node import Node
+from .parts import Channels, exchangeable
 from .pointwise import Normalize, Pointwise
 from .quadrature import Quadrature
 from .refusal import placed, refuse
@@ -101,12 +102,47 @@ def moments(terms: tuple[Term, ...]) -> Node:
 def _step(term: Term) -> Node:
     """f(base) as a step, recorded once for each function and base."""
     base, fn = term.base, term.fn
-    gain = base.axes if isinstance(base, Normalize) and base.gain else None
+    gain = base.trained if isinstance(base, Normalize) and base.gain else None
     if fn is None and gain is None:
         return base
     if fn not in base.cache:
         base.cache[fn] = Gain(base, gain or ()) if fn is None else Pointwise(base, fn, gain)
     return base.cache[fn]
+
+
+def some_channels(
+    groups: tuple[tuple[int, tuple[Term, ...]], ...], index: tuple[int, ...]
+) -> tuple[tuple[int, tuple[Term, ...]], ...]:
+    """Some channels of groups of channels: each group that is not whole becomes a part of it, with the same law."""
+    if len(set(index)) < len(index):
+        refuse("repeats a channel, and equal channels are not independent; expected each channel once")
+    owner = [(g, c) for g, (count, _) in enumerate(groups) for c in range(count)]
+    runs: list[tuple[int, list[int]]] = []
+    for g, c in (owner[i] for i in index):
+        if not runs or runs[-1][0] != g:
+            runs.append((g, []))
+        runs[-1][1].append(c)
+    out = []
+    for g, chosen in runs:
+        count, terms = groups[g]
+        if chosen != list(range(count)):
+            terms = tuple(_part(term, tuple(chosen)) for term in terms)
+        out.append((len(chosen), terms))
+    return tuple(out)
+
+
+def _part(term: Term, index: tuple[int, ...]) -> Term:
+    c, fn, base = term
+    if isinstance(base, Normalize) and base.gain:  # the gain belongs to the whole
+        base, fn = _step(Term(1.0, fn, base)), None
+    if not exchangeable(base):
+        refuse(
+            "takes some channels of a value whose channels have no common law (the data, or groups that were concatenated "
+            "and then mixed); expected them behind a Linear or Conv layer"
+        )
+    if index not in base.cache:
+        base.cache[index] = Channels(base, index)
+    return Term(c, fn, base.cache[index])
 
 
 def _folded(terms: tuple[Term, ...]) -> tuple[Term, ...]:

@@ -18,6 +18,7 @@ from ..covariance.laws import Affine, Dropout, Gain, Input
 from ..covariance.maps import Linear, Sum, Trace, Window
 from ..covariance.node import Node
 from ..covariance.pair import Pair
+from ..covariance.parts import Channels, Diagonal
 from ..covariance.pointwise import Normalize, Pointwise
 from ..graph.program import Program
 
@@ -198,6 +199,19 @@ def _equal_positions(c: Cov, k: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 
 @run.register
+def _(step: Diagonal, twin: Diagonal, x: Whole) -> Whole:
+    def own(c: Cov) -> Tensor:
+        return _equal_positions(c, c.k, step.axes)
+
+    return x.each(own, own, _same)
+
+
+@run.register
+def _(step: Channels, twin: Channels, x: Whole) -> Whole:
+    return x
+
+
+@run.register
 def _(step: Gain, twin: Gain, x: Whole) -> Whole:
     return x.each(lambda c: c.k, lambda c: c.k + _equal_positions(c, x.cross, step.axes), _same)
 
@@ -234,7 +248,7 @@ def _(step: Normalize, twin: Normalize, x: Whole) -> Whole:
 
     def ntk(c: Cov) -> Tensor:
         r1, r2 = c.sides(tuple(scale))  # type: ignore[arg-type]
-        return r1 * r2 * c.k + (_equal_positions(c, torch.ones_like(c.k), step.axes) if step.bias else 0)
+        return r1 * r2 * c.k + (_equal_positions(c, torch.ones_like(c.k), step.trained) if step.bias else 0)
 
     return x.each(nngp, ntk, lambda m, i: (m - shift[i]) * scale[i])
 

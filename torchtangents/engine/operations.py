@@ -15,6 +15,7 @@ from ..covariance.dual import Dual
 from ..covariance.kinked import ABReLU, Sign
 from ..covariance.laws import Affine, Dropout, Gain
 from ..covariance.node import Node
+from ..covariance.parts import Channels
 from ..covariance.pointwise import Normalize, Pointwise
 from ..covariance.refusal import NotNative
 from ..covariance.smooth import GELU, RBF, Erf, Sin
@@ -64,11 +65,13 @@ def operations(
         return [Operation(Kind.GAIN, node, (), axes(node.axes))]
     if isinstance(node, Normalize):
         slots = ("scale", "v") + (("shift", "mean") if "shift" in kept else ())
-        return [Operation(Kind.NORMALIZE, node, slots, (*axes(node.axes), float(node.bias)))]
+        return [Operation(Kind.NORMALIZE, node, slots, (*axes(node.trained), float(node.bias)))]
     if isinstance(node, Dropout):
         return [Operation(Kind.DROPOUT, node, ("v",) if "v" in kept else (), (1 / node.keep - 1,))]
     if isinstance(node, Combine):
         return [Operation(Kind.MEANS, node, tuple(str(k) for k in node.biased))] if len(node.biased) > 1 else []
+    if isinstance(node, Channels):
+        return []
     raise NotNative(f"{node.layer}: {type(node).__name__} has no compiled rule")
 
 

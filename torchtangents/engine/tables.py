@@ -6,8 +6,10 @@ import numpy as np
 
 from ..covariance.maps import Linear, Sum, Trace
 from ..covariance.node import Node
+from ..covariance.refusal import NotNative
 from ..covariance.rows import Rows
 
+_ENTRIES = 1 << 20  # of one table, which a dense matrix over many positions would exceed
 Table = tuple[int, int, list[int], list[int], list[int], list[float]]  # lowest displacement, positions, start, plane, place, coef
 
 
@@ -49,6 +51,8 @@ def _rows(rows1: Rows, rows2: Rows, have: tuple[int, ...], want: tuple[int, ...]
     p1, slot1 = np.nonzero(rows1.index >= 0)
     p2, slot2 = np.nonzero(rows2.index >= 0)
     i, j = rows1.index[p1, slot1], rows2.index[p2, slot2]
+    if rows1.dense and len(i) * len(j) > _ENTRIES:
+        raise NotNative(f"a matrix of {rows1.size} x {rows1.size_in} positions has no compiled rule")
     d, out = j[None] - i[:, None], p2[None] - p1[:, None]
     coefficient = rows1.coef[p1, slot1][:, None] * rows2.coef[p2, slot2][None]
     chosen = np.isin(d, have) & np.isin(out, want)

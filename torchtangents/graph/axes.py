@@ -1,4 +1,4 @@
-"""Reshapes, permutations and padding of recorded values: only tags move."""
+"""Reshapes and permutations of recorded values, which only move tags; padding and resizing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from ..covariance.layout import normalize_dim
 from ..covariance.refusal import placed, refuse
+from ..covariance.resize import resize
 from ..nn.padding import padded
 from .symbol import Symbol
 
@@ -59,6 +60,10 @@ def _transpose(recorder: Any, input: Symbol, dim0: int, dim1: int) -> Symbol:
     return _permute(recorder, input, order)
 
 
+def _matrix_transpose(recorder: Any, input: Symbol) -> Symbol:
+    return _transpose(recorder, input, -2, -1)
+
+
 def _movedim(recorder: Any, input: Symbol, source: int, destination: int) -> Symbol:
     order = list(range(input.ndim))
     order.insert(normalize_dim(destination, input.ndim), order.pop(normalize_dim(source, input.ndim)))
@@ -79,14 +84,21 @@ def _unsqueeze(recorder: Any, input: Symbol, dim: int) -> Symbol:
 
 
 def _pad(recorder: Any, input: Symbol, pad: Any, mode: str = "constant", value: float | None = None) -> Symbol:
-    if mode not in ("constant", "circular") or value:
-        refuse(f"padding with mode={mode!r}, value={value} has no rule; expected zeros or 'circular'")
-    state = padded(input.current(), tuple(pad), "circular" if mode == "circular" else "zeros")
+    if mode not in ("constant", "circular", "reflect", "replicate") or (mode == "constant" and value):
+        refuse(f"padding with mode={mode!r}, value={value} has no rule; expected zeros, 'circular', 'reflect' or 'replicate'")
+    state = padded(input.current(), tuple(pad), "zeros" if mode == "constant" else mode)
     return recorder.symbol(state, input)
 
 
-def _same(recorder: Any, input: Symbol, *args: Any, **kwargs: Any) -> Symbol:
-    return recorder.symbol(input.current(), input)
+def _interpolate(recorder: Any, input: Symbol, *args: Any, **kwargs: Any) -> Symbol:
+    return recorder.symbol(resize(input.current(), *args, **kwargs), input)
+
+
+def _same(recorder: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
+    if isinstance(input, Symbol):
+        return recorder.symbol(input.current(), input)
+    like = next(a for a in (*args, *kwargs.values()) if isinstance(a, Symbol))  # constant.to(x)
+    return input.to(device=like.device, dtype=like.dtype)
 
 
 _T = torch.Tensor
@@ -96,9 +108,11 @@ AXES = {
     **dict.fromkeys((torch.unflatten, _T.unflatten), _unflatten),
     **dict.fromkeys((torch.permute, _T.permute), _permute),
     **dict.fromkeys((torch.transpose, _T.transpose, torch.swapaxes, _T.swapaxes), _transpose),
+    _T.mT.__get__: _matrix_transpose,
     **dict.fromkeys((torch.movedim, _T.movedim), _movedim),
     **dict.fromkeys((torch.squeeze, _T.squeeze), _squeeze),
     **dict.fromkeys((torch.unsqueeze, _T.unsqueeze), _unsqueeze),
     **dict.fromkeys((F.pad, torch._C._nn.pad), _pad),
-    **dict.fromkeys((torch.clone, _T.clone, _T.contiguous, _T.to, _T.float, _T.double), _same),
+    F.interpolate: _interpolate,
+    **dict.fromkeys((torch.clone, _T.clone, _T.contiguous, _T.to, _T.type_as, _T.float, _T.double), _same),
 }

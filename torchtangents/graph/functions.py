@@ -9,6 +9,9 @@ import torch
 
 from .arithmetic import ARITHMETIC
 from .axes import AXES
+from .indexing import INDEXING
+from .matrices import MATRICES
+from .normalization import NORMALIZATION
 from .pointwise import POINTWISE
 from .pooling import POOLING
 
@@ -25,4 +28,4 @@ TRANSPARENT: set[Any] = {
     *(torch.is_floating_point, torch.is_complex, torch.numel),
 }
 
-HANDLERS: dict[Any, Callable] = {**ARITHMETIC, **AXES, **POINTWISE, **POOLING}
+HANDLERS: dict[Any, Callable] = {**ARITHMETIC, **AXES, **INDEXING, **MATRICES, **NORMALIZATION, **POINTWISE, **POOLING}

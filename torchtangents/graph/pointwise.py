@@ -83,14 +83,6 @@ def _dropout(recorder: Any, input: Symbol, p: float = 0.5, training: bool = True
     return input.change(state) if inplace else recorder.symbol(state, input)
 
 
-def _layer_norm(
-    recorder: Any, input: Symbol, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Symbol:
-    if weight is not None or bias is not None:
-        refuse("layer_norm with a fixed weight or bias has no rule; expected tt.nn.LayerNorm, or none of both")
-    return recorder.symbol(input.current().normalize(len(normalized_shape), eps, gain=False, bias=False), input)
-
-
 _T = torch.Tensor
 
 
@@ -157,5 +149,4 @@ POINTWISE: dict[Any, Callable] = {
     _T.__rpow__: lambda recorder, exponent, base: _power(recorder, base, exponent),
     **dict.fromkeys((_T.pow_, _T.__ipow__), _power_),
     F.dropout: _dropout,
-    F.layer_norm: _layer_norm,
 }

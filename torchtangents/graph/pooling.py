@@ -74,5 +74,7 @@ POOLING = {
     **dict.fromkeys((F.avg_pool1d, torch.avg_pool1d), _avg_pool(1)),
     **dict.fromkeys((F.avg_pool2d, torch._C._nn.avg_pool2d), _avg_pool(2)),
     **dict.fromkeys((F.adaptive_avg_pool1d, torch.adaptive_avg_pool1d), _adaptive(1)),
+    **dict.fromkeys((F.avg_pool3d, torch._C._nn.avg_pool3d), _avg_pool(3)),
     F.adaptive_avg_pool2d: _adaptive(2),
+    F.adaptive_avg_pool3d: _adaptive(3),
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..covariance.kinked import ABReLU, Sign
 from ..covariance.laws import Given, Input
 from ..covariance.layout import CHANNEL
+from ..covariance.maps import Linear
 from ..covariance.node import Node
 from ..covariance.pointwise import Pointwise
 from ..covariance.state import State
@@ -31,20 +32,24 @@ class Program:
         self.root = state.node()
         self.steps = ordered(self.root)
         self.widened = False
-        if self.smooth:
+        if self.delicate:
             for step in self.steps:
                 if isinstance(step, (Input, Given)):
                     step.widen()
 
     @property
-    def smooth(self) -> bool:
-        """Whether a function other than a piecewise linear one occurs: such programs run in float64."""
-        return any(isinstance(s, Pointwise) and not isinstance(s.dual, (ABReLU, Sign)) for s in self.steps)
+    def delicate(self) -> bool:
+        """Whether a function that is not piecewise linear occurs, or differences of positions: such programs run in float64."""
+        return any(
+            (isinstance(s, Pointwise) and not isinstance(s.dual, (ABReLU, Sign)))
+            or (isinstance(s, Linear) and bool((s.rows.coef < 0).any()))
+            for s in self.steps
+        )
 
     @property
     def width(self) -> torch.dtype:
         """The precision that the program runs in."""
-        return torch.float64 if self.smooth or self.widened else self.dtype
+        return torch.float64 if self.delicate or self.widened else self.dtype
 
 
 def widened(program: Program) -> Program:
@@ -82,7 +87,7 @@ def record(model: torch.nn.Module, args: tuple[Any, ...]) -> Program:
         raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}")
     recorder = Recorder(model)
     first = next(a for a in args if isinstance(a, Tensor))
-    recorder.batch = first.shape[0]
+    recorder.batch, recorder.dtype = first.shape[0], first.dtype
     versions = [_version(a) for a in args]
     output = recorder.run(args)
     for a, version in zip(args, versions, strict=True):

@@ -19,6 +19,8 @@ from ..nn.layer import Layer
 from .functions import HANDLERS, TRANSPARENT
 from .symbol import Symbol
 
+_PLAIN = {"linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "embedding"}
+_PLAIN |= {"layer_norm", "group_norm", "rms_norm"}
 _LAYERS = f"{__package__.partition('.')[0]}.nn."
 
 
@@ -32,7 +34,7 @@ class Recorder(TorchFunctionMode):
         self.parameters = {id(p): name for name, p in model.named_parameters(remove_duplicate=False)}
         self.used: dict[int, str] = {}
         self.leaves: list[str] = []
-        self.batch = 0
+        self.batch, self.dtype = 0, torch.get_default_dtype()
 
     def where(self) -> str:
         """The dotted name and type of the module that is running."""
@@ -96,7 +98,9 @@ class Recorder(TorchFunctionMode):
                 f"{type(layer).__name__} overrides forward but inherits the rule of {order[rule].__name__}; "
                 "expected propagate to be overridden with it"
             )
-        if layer._forward_hooks or layer._forward_pre_hooks or torch.nn.utils.parametrize.is_parametrized(layer):
+        lazy = getattr(layer, "_initialize_hook", None)  # torch's own, which fixes the width of a lazy layer
+        before = [i for i in layer._forward_pre_hooks if lazy is None or i != lazy.id]
+        if layer._forward_hooks or before or torch.nn.utils.parametrize.is_parametrized(layer):
             refuse("hooks or parametrizations change what this layer computes; remove them before asking for a kernel")
         for name, parameter in layer.named_parameters():
             if id(parameter) in self.used:
@@ -161,7 +165,7 @@ class Recorder(TorchFunctionMode):
 
     def _parameter(self, parameter: torch.nn.Parameter, func: Any) -> None:
         name = self.parameters.get(id(parameter), "an unregistered parameter")
-        if _name(func) in ("linear", "conv1d", "conv2d", "conv3d", "embedding", "layer_norm"):
+        if _name(func) in _PLAIN:
             refuse(
                 f"a plain torch.nn layer ({_name(func)} with '{name}') has no law for its weights. Expected the layer of the "
                 "same name in torchtangents.nn, which takes the same arguments and w_std, b_std"

@@ -1,25 +1,32 @@
 """Layers: each a `torch.nn` module with the rule of its infinite-width kernel beside its forward pass."""
 
-from .analytic import GELU, RBF, Cos, Erf, SigmoidLike, Sin
-from .convolution import Conv1d, Conv2d
+from .analytic import Cos, Erf, GELU, RBF, SigmoidLike, Sin
+from .convolution import Conv1d, Conv2d, Conv3d
 from .elementwise import Elementwise
 from .exponential import Exp, ExpNormalized, Gabor, Gaussian
 from .exponential_linear import CELU, ELU, SELU
 from .hard import Hardsigmoid, Hardswish, Hardtanh, ReLU6, Softshrink
+from .lazy import LazyConv1d, LazyConv2d, LazyConv3d, LazyLinear
 from .linear import Linear
-from .normalization import LayerNorm
-from .padding import CircularPad1d, CircularPad2d, ZeroPad1d, ZeroPad2d
+from .local import LocalConv1d, LocalConv2d
+from .normalization import GroupNorm, LayerNorm, RMSNorm
+from .padding import CircularPad1d, CircularPad2d, CircularPad3d, ReflectionPad1d, ReflectionPad2d, ReplicationPad1d, ReplicationPad2d, ZeroPad1d, ZeroPad2d, ZeroPad3d
 from .piecewise import ABReLU, Abs, LeakyReLU, ReLU, Sign
 from .polynomial import Hermite, Monomial, Polynomial, RectifiedMonomial
-from .pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, GlobalSumPool, SumPool1d, SumPool2d
-from .smooth import LogSigmoid, Mish, Sigmoid, SiLU, Softplus, Softsign, Tanh, Tanhshrink
+from .pooling import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool, GlobalSumPool, SumPool1d, SumPool2d, SumPool3d
+from .resize import Upsample
+from .smooth import LogSigmoid, Mish, SiLU, Sigmoid, Softplus, Softsign, Tanh, Tanhshrink
 from .structure import Dropout, Flatten, Identity
+from .transposed import ConvTranspose1d, ConvTranspose2d
 
 __all__ = [
-    "CELU", "ELU", "GELU", "RBF", "SELU", "ABReLU", "Abs", "AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "CircularPad1d",
-    "CircularPad2d", "Conv1d", "Conv2d", "Cos", "Dropout", "Elementwise", "Erf", "Exp", "ExpNormalized", "Flatten", "Gabor",
-    "Gaussian", "GlobalAvgPool", "GlobalSumPool", "Hardsigmoid", "Hardswish", "Hardtanh", "Hermite", "Identity", "LayerNorm",
-    "LeakyReLU", "Linear", "LogSigmoid", "Mish", "Monomial", "Polynomial", "ReLU", "ReLU6", "RectifiedMonomial", "SiLU",
-    "Sigmoid", "SigmoidLike", "Sign", "Sin", "Softplus", "Softshrink", "Softsign", "SumPool1d", "SumPool2d", "Tanh",
-    "Tanhshrink", "ZeroPad1d", "ZeroPad2d",
+    "ABReLU", "Abs", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AvgPool1d", "AvgPool2d",
+    "AvgPool3d", "CELU", "CircularPad1d", "CircularPad2d", "CircularPad3d", "Conv1d", "Conv2d", "Conv3d",
+    "ConvTranspose1d", "ConvTranspose2d", "Cos", "Dropout", "ELU", "Elementwise", "Erf", "Exp", "ExpNormalized",
+    "Flatten", "GELU", "Gabor", "Gaussian", "GlobalAvgPool", "GlobalSumPool", "GroupNorm", "Hardsigmoid", "Hardswish",
+    "Hardtanh", "Hermite", "Identity", "LayerNorm", "LazyConv1d", "LazyConv2d", "LazyConv3d", "LazyLinear", "LeakyReLU",
+    "Linear", "LocalConv1d", "LocalConv2d", "LogSigmoid", "Mish", "Monomial", "Polynomial", "RBF", "RMSNorm", "ReLU",
+    "ReLU6", "RectifiedMonomial", "ReflectionPad1d", "ReflectionPad2d", "ReplicationPad1d", "ReplicationPad2d", "SELU",
+    "SiLU", "Sigmoid", "SigmoidLike", "Sign", "Sin", "Softplus", "Softshrink", "Softsign", "SumPool1d", "SumPool2d",
+    "SumPool3d", "Tanh", "Tanhshrink", "Upsample", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
 ]  # fmt: skip

@@ -50,16 +50,17 @@ class _Convolution(RandomLayer, Layer):
         return (int(self.padding[axis]),) * 2  # type: ignore[return-value]
 
     def propagate(self, k: State) -> State:
+        return self._rule(k, self.in_channels)
+
+    def _rule(self, k: State, channels: int) -> State:
         if self.groups != 1:
             refuse(f"a convolution with groups={self.groups} has no Gaussian limit (few channels a group); expected groups=1")
-        if self.padding_mode not in ("zeros", "circular"):
-            refuse(f"expected padding_mode 'zeros' or 'circular', got {self.padding_mode!r}")
-        axes = k.images(len(self.kernel_size), self.in_channels)
+        axes = k.images(len(self.kernel_size), channels)
         for i, axis in enumerate(axes):
             offsets = range(0, self.dilation[i] * self.kernel_size[i], self.dilation[i])
             k = k.pad(axis, *self._pads(i), mode=self.padding_mode).window(axis, offsets, self.stride[i])
         taps = math.prod(self.kernel_size)
-        return self.law.affine(k, self.fan_in, self.out_channels, self.bias is not None, taps)
+        return self.law.affine(k, channels * taps, self.out_channels, self.bias is not None, taps)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, {self.law.describe()}"
@@ -72,12 +73,12 @@ class Conv1d(_Convolution, torch.nn.Conv1d):
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
-            as in `torch.nn.Conv1d`; padding may be "same" or "valid", padding_mode "zeros" or "circular".
+            as in `torch.nn.Conv1d`; padding may be "same" or "valid".
         w_std, b_std, parameterization: as in `Linear`, with fan_in = in_channels * kernel_size.
 
     Raises:
         ValueError: as `Linear`.
-        UnsupportedError: groups other than 1, or another padding mode, when a kernel is asked for.
+        UnsupportedError: groups other than 1, when a kernel is asked for.
 
     Novak et al. 2019 (arXiv 1810.05148); Garriga-Alonso et al. 2019 (arXiv 1808.05587).
 
@@ -119,12 +120,12 @@ class Conv2d(_Convolution, torch.nn.Conv2d):
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
-            as in `torch.nn.Conv2d`; padding may be "same" or "valid", padding_mode "zeros" or "circular".
+            as in `torch.nn.Conv2d`; padding may be "same" or "valid".
         w_std, b_std, parameterization: as in `Linear`, with fan_in = in_channels * taps.
 
     Raises:
         ValueError: as `Linear`.
-        UnsupportedError: groups other than 1, or another padding mode, when a kernel is asked for.
+        UnsupportedError: groups other than 1, when a kernel is asked for.
 
     Novak et al. 2019 (arXiv 1810.05148); Arora et al. 2019 (arXiv 1904.11955).
 
@@ -155,5 +156,52 @@ class Conv2d(_Convolution, torch.nn.Conv2d):
     ):
         object.__setattr__(self, "law", Law(w_std, b_std, parameterization, "Conv2d"))
         torch.nn.Conv2d.__init__(
+            self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype
+        )
+
+
+class Conv3d(_Convolution, torch.nn.Conv3d):
+    """A convolution over volumes (N, C, D, H, W).
+
+    K'(p, q) = w_std^2 mean_k K(s p + k, s q + k) + b_std^2 with k over the taps; the NTK as in `Linear`.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
+            as in `torch.nn.Conv3d`; padding may be "same" or "valid".
+        w_std, b_std, parameterization: as in `Linear`, with fan_in = in_channels * taps.
+
+    Raises:
+        ValueError: as `Linear`.
+        UnsupportedError: groups other than 1, when a kernel is asked for.
+
+    Novak et al. 2019 (arXiv 1810.05148); Arora et al. 2019 (arXiv 1904.11955).
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> net = torch.nn.Sequential(tt.nn.Conv3d(1, 8, 2), tt.nn.ReLU(), tt.nn.GlobalAvgPool(), tt.nn.Linear(8, 1))
+        >>> tt.ntk(net, torch.randn(4, 1, 3, 4, 3)).shape
+        torch.Size([4, 4])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int, int],
+        stride: int | tuple[int, int, int] = 1,
+        padding: str | int | tuple[int, int, int] = 0,
+        dilation: int | tuple[int, int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        w_std: Scalar = 1.0,
+        b_std: Scalar = 0.1,
+        parameterization: str = "ntk",
+    ):
+        object.__setattr__(self, "law", Law(w_std, b_std, parameterization, "Conv3d"))
+        torch.nn.Conv3d.__init__(
             self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype
         )

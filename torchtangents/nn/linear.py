@@ -62,8 +62,10 @@ class Linear(RandomLayer, Layer, torch.nn.Linear):
         return F.linear(input, *self.law.effective(self.weight, self.bias, self.in_features))
 
     def propagate(self, k: State) -> State:
-        k = k.features(self.in_features)
-        return self.law.affine(k, self.in_features, self.out_features, self.bias is not None)
+        return self._rule(k, self.in_features)
+
+    def _rule(self, k: State, features: int) -> State:
+        return self.law.affine(k.features(features), features, self.out_features, self.bias is not None)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, {self.law.describe()}"

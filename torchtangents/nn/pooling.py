@@ -79,6 +79,30 @@ class AvgPool2d(_AvgPool, torch.nn.AvgPool2d):
         return self._rule(k, 2)
 
 
+class AvgPool3d(_AvgPool, torch.nn.AvgPool3d):
+    """The mean over windows of a volume (N, C, D, H, W): K' = A K A^T.
+
+    Args:
+        kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override: as in `torch.nn.AvgPool3d`.
+
+    Raises:
+        ValueError: fewer positions than a window holds.
+
+    Novak et al. 2019 (arXiv 1810.05148).
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.nn.AvgPool3d(2)(torch.ones(1, 1, 2, 2, 2)).flatten()
+        tensor([1.])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.nn.AvgPool3d.forward(self, input)  # type: ignore[arg-type]
+
+    def propagate(self, k: State) -> State:
+        return self._rule(k, 3)
+
+
 class _SumPool(Layer):
     """Sums over windows: `torch.nn` has no counterpart."""
 
@@ -89,7 +113,7 @@ class _SumPool(Layer):
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, input: Tensor) -> Tensor:
-        mean = {1: F.avg_pool1d, 2: F.avg_pool2d}[self.n]
+        mean = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[self.n]
         taps = 1
         for w in each(self.kernel_size, self.n):
             taps *= w
@@ -136,6 +160,24 @@ class SumPool2d(_SumPool):
     """
 
     n = 2
+
+
+class SumPool3d(_SumPool):
+    """The sum over windows of a volume (N, C, D, H, W): K' = A K A^T with rows of ones.
+
+    Args:
+        kernel_size, stride, padding: as in `torch.nn.AvgPool3d`; the stride is the window by default.
+
+    Raises:
+        ValueError: fewer positions than a window holds.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.nn.SumPool3d(2)(torch.ones(1, 1, 2, 2, 2)).flatten()
+        tensor([8.])
+    """
+
+    n = 3
 
 
 class _Global(Layer):
@@ -185,21 +227,66 @@ class GlobalSumPool(_Global):
     average = False
 
 
-class AdaptiveAvgPool2d(Layer, torch.nn.AdaptiveAvgPool2d):
-    """The mean over windows that leave `output_size` positions.
+class _AdaptiveAvgPool(Layer):
+    """The mean over bins [floor(i S / O), ceil((i + 1) S / O)), which overlap where O does not divide S."""
+
+    n = 0
+    output_size: int | tuple[int | None, ...]
+
+    def propagate(self, k: State) -> State:
+        size = self.output_size
+        return adaptive(k, self.n, tuple(size) if isinstance(size, (tuple, list)) else (size,) * self.n)
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool, torch.nn.AdaptiveAvgPool1d):
+    """The mean over bins that leave `output_size` positions: K' = A K A^T. Bins overlap where it does not divide the size.
+
+    Args:
+        output_size: as in `torch.nn.AdaptiveAvgPool1d`: one number.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.nn.AdaptiveAvgPool1d(3)(torch.ones(2, 3, 4)).shape
+        torch.Size([2, 3, 3])
+    """
+
+    n = 1
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.nn.AdaptiveAvgPool1d.forward(self, input)
+
+
+class AdaptiveAvgPool2d(_AdaptiveAvgPool, torch.nn.AdaptiveAvgPool2d):
+    """The mean over bins that leave `output_size` positions: K' = A K A^T. Bins overlap where it does not divide the size.
 
     Args:
         output_size: as in `torch.nn.AdaptiveAvgPool2d`: one number, or one for each axis (None keeps the axis).
 
     Example:
         >>> import torch, torchtangents as tt
-        >>> tt.nn.AdaptiveAvgPool2d(1)(torch.ones(2, 3, 4, 4)).shape
-        torch.Size([2, 3, 1, 1])
+        >>> tt.nn.AdaptiveAvgPool2d(3)(torch.ones(2, 3, 4, 4)).shape
+        torch.Size([2, 3, 3, 3])
     """
+
+    n = 2
 
     def forward(self, input: Tensor) -> Tensor:
         return torch.nn.AdaptiveAvgPool2d.forward(self, input)
 
-    def propagate(self, k: State) -> State:
-        size = self.output_size
-        return adaptive(k, 2, tuple(size) if isinstance(size, (tuple, list)) else (size, size))
+
+class AdaptiveAvgPool3d(_AdaptiveAvgPool, torch.nn.AdaptiveAvgPool3d):
+    """The mean over bins that leave `output_size` positions: K' = A K A^T. Bins overlap where it does not divide the size.
+
+    Args:
+        output_size: as in `torch.nn.AdaptiveAvgPool3d`: one number, or one for each axis (None keeps the axis).
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.nn.AdaptiveAvgPool3d(3)(torch.ones(2, 3, 4, 4, 4)).shape
+        torch.Size([2, 3, 3, 3, 3])
+    """
+
+    n = 3
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.nn.AdaptiveAvgPool3d.forward(self, input)
