@@ -66,39 +66,50 @@ class Normalize(Node):
 
     With m the mean, v the centred variance and r = (v + eps)^(-1/2): K' = r1 r2 (K - m1 m2),
     D' = r1 r2 D + (r1 - r2)(v1 r1 - v2 r2). A trained bias adds 1 to the NTK; a trained gain is left to what follows.
+    A group of channels is normalised by the statistics of all channels, `whole`.
     """
 
-    def __init__(self, source: Node, axes: tuple[int, ...], eps: float, center: bool, gain: bool, bias: bool):
-        super().__init__((source,), source.size, gaussian=source.gaussian, centred=source.centred or (center and not axes))
+    def __init__(
+        self, source: Node, axes: tuple[int, ...], eps: float, center: bool, gain: bool, bias: bool, whole: Node | None = None
+    ):
+        shifted = whole is not None and center and not whole.centred
+        super().__init__(
+            (source,) if whole is None else (source, whole),
+            source.size,
+            gaussian=source.gaussian and not shifted,
+            centred=(source.centred and not shifted) or (whole is None and center and not axes),
+            roots=source.roots,  # the statistics are known numbers
+        )
         self.axes, self.eps, self.center, self.gain, self.bias = axes, eps, center, gain, bias
+        self.alike = source.alike
 
     def uses_mean(self, asked: bool) -> bool:
-        return not self.inputs[0].centred
+        return any(not i.centred for i in self.inputs)
 
     def remembers(self, distance: bool) -> bool:
         return True
 
     def remember(self, context: Context, blocks: tuple[Block, ...], means: tuple[Tensor | None, ...]) -> Memory:
         v, mean = blocks[0].variances(), means[0]
+        every, whole = (v, mean) if len(blocks) == 1 else (blocks[1].variances(), means[1])
         dims = tuple(1 + a for a in self.axes)
-        kept: Memory = {}
-        if mean is not None and self.center:
-            level = mean.mean(dims, keepdim=True).expand_as(mean) if dims else mean
-            kept["shift"], kept["mean"] = level, mean
-            v = v - 2 * level * mean + level * level
-        kept["v"] = v
-        spread = v.mean(dims, keepdim=True).expand_as(v) if dims else v
+        kept: Memory = {"v": v}
+        if whole is not None and self.center:
+            level = whole.mean(dims, keepdim=True).expand_as(whole) if dims else whole
+            mean = torch.zeros_like(level) if mean is None else mean
+            kept = {"shift": level, "mean": mean, "v": v - 2 * level * mean + level * level}
+            every = every - 2 * level * whole + level * level
+        spread = every.mean(dims, keepdim=True).expand_as(every) if dims else every
         kept["scale"] = (spread + self.eps).rsqrt()
         return kept
 
     def mean(self, memory: Memory, means: tuple[Tensor | None, ...]) -> Tensor | None:
-        if means[0] is None:
-            return None
-        shift = memory.get("shift")
-        return (means[0] if shift is None else means[0] - shift) * memory["scale"]
+        if "shift" in memory:
+            return (memory["mean"] - memory["shift"]) * memory["scale"]
+        return None if means[0] is None else means[0] * memory["scale"]
 
     def run(self, context: Context, *blocks: Block) -> Block:
-        (block,) = blocks
+        block = blocks[0]
         grid, q, d = block.grid, block.nngp, block.distance if context.distance else None
         r1, r2 = context.sides("scale", grid)
         if "shift" in context.memory1:

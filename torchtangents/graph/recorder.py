@@ -124,13 +124,18 @@ class Recorder(TorchFunctionMode):
 
     def data(self, x: Tensor, layout: Layout) -> Symbol:
         """A tensor as a value with the given layout (one tag an axis)."""
-        if x.shape[0] != self.batch:
-            raise ValueError(placed(f"expected the batch axis first with {self.batch} inputs, got shape {tuple(x.shape)}"))
-        order = [1 + layout.index((tag,)) for tag in (CHANNEL, *range(x.ndim - 2))]
-        with torch._C.DisableTorchFunctionSubclass():
-            values = x.permute(0, *order)
+        values = self.ordered(x, layout)
         state = State.of(Input(values), values.shape[1], layout)
         return Symbol.make(state, x.shape[0], x.dtype, x.device)
+
+    def ordered(self, x: Tensor, layout: Layout) -> Tensor:
+        """A tensor of the given layout (at most one tag an axis) as (N, C, *S)."""
+        if x.shape[0] != self.batch:
+            raise ValueError(placed(f"expected the batch axis first with {self.batch} inputs, got shape {tuple(x.shape)}"))
+        held = sorted((group[0], 1 + i) for i, group in enumerate(layout) if group)  # CHANNEL is -1: first
+        empty = [1 + i for i, group in enumerate(layout) if not group]
+        with torch._C.DisableTorchFunctionSubclass():
+            return x.permute(0, *(i for _, i in held), *empty)[(..., *(0 for _ in empty))]
 
     def symbol(self, state: State, like: Symbol, view: bool = False) -> Symbol:
         """A new value; a view shares the storage of `like`."""
