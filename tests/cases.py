@@ -5,6 +5,8 @@ from torch.nn import Sequential
 
 import torchtangents as tt
 
+from . import cases_composition
+
 n = tt.nn
 
 
@@ -110,12 +112,20 @@ DEEP = {
     f"fc-{name}": (lambda act: lambda: Sequential(n.Linear(4, 32, w_std=1.2), act(), n.Linear(32, 32), act(), head(32)))(act)
     for name, act in ACTIVATIONS.items()
 }
-BY_QUADRATURE = {f"fc-{name}" for name in ("gelu-tanh", "tanh", "sigmoid", "silu", "elu", "softplus", "hardtanh")}
+BY_REFERENCE = {"fc-hardtanh": "Hardtanh: no table is accurate"}  # why csrc does not take it
+BY_REFERENCE |= cases_composition.BY_REFERENCE
+INPUTS = {**cases_composition.INPUTS}
+BY_QUADRATURE = cases_composition.BY_QUADRATURE | {
+    f"fc-{name}" for name in ("gelu-tanh", "tanh", "sigmoid", "silu", "elu", "softplus", "hardtanh")
+}
 IMAGES = {**AWKWARD, **STRUCTURE}
 NETS = {**IMAGES, **DEEP}
+NETS |= cases_composition.NETS
 
 
 def inputs(name, count=3, dtype=torch.float64, seed=1):
     """Inputs for a case."""
+    if name in INPUTS:
+        return INPUTS[name](count, dtype, seed)
     shape = (count, 4) if name in DEEP else (count, 3, 7, 5)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)

@@ -86,7 +86,9 @@ def cat(*values):
 
 def body(first, width=4, last=True):
     """A head that sees means and positions."""
-    return Sequential(first, *([conv(width), torch.nn.ReLU()] if last else []), n.AvgPool2d(2), torch.nn.Flatten(), n.Linear(4 * 6, 1))
+    return Sequential(
+        first, *([conv(width), torch.nn.ReLU()] if last else []), n.AvgPool2d(2), torch.nn.Flatten(), n.Linear(4 * 6, 1)
+    )
 
 
 def dense():
@@ -115,7 +117,7 @@ NETS = {
     "layernorm-of-groups": lambda: body(Sequential(Two(lambda a, b, x: cat(F.relu(a), b)), norm()), 8),
     "layernorm-of-groups-then-relu": lambda: body(Sequential(Two(lambda a, b, x: cat(a, b)), norm(), torch.nn.ReLU()), 8),
     "layernorm-channels-after-relu": lambda: body(Sequential(Two(lambda a, b, x: (F.relu(a) + b).permute(0, 2, 3, 1)), n.LayerNorm(4), Two(lambda x, _: x.permute(0, 3, 1, 2), n.Identity()))),
-    "means-in-three-branches": lambda: body(Two(lambda a, b, c, x: F.relu(a) + F.gelu(b) - F.leaky_relu(c, 0.2) / 2, conv(3), conv(3), conv(3))),
+    "means-in-three-branches": lambda: body(Two(lambda a, b, c, x: F.relu(a) + abs(b) - F.leaky_relu(c, 0.2) / 2, conv(3), conv(3), conv(3))),
     "raw-skip-and-mean": lambda: body(Two(lambda a, x: F.relu(a) + x, conv(3, 3)), 3),
     "gated-unit": lambda: flat(Two(lambda a, b, x: a * torch.sigmoid(b), dense(), dense())),
     "product-of-means": lambda: body(Two(lambda a, b, x: F.relu(a) * F.relu(b))),
@@ -123,21 +125,19 @@ NETS = {
     "product-with-data": lambda: body(Two(lambda a, x: F.relu(a) * x, conv(3, 3)), 3),
     "product-with-numbers": lambda: body(Two(lambda a, x: F.relu(a * mask().to(a.dtype)), conv(3))),
     "squeeze-excite": lambda: body(SqueezeExcite()),
-    "silu-by-hand": lambda: flat(Two(lambda a, x: a * torch.sigmoid(a), dense())),
-    "square": lambda: flat(Two(lambda a, b, x: (a + b) * (a + b), dense(), dense())),
-    "hardswish-by-hand": lambda: flat(Two(lambda a, x: a * F.relu6(a + 3) / 6, dense())),
     "one-minus": lambda: flat(Two(lambda a, x: 1 - 2 * torch.erf(a), dense())),
     "stein": lambda: body(Global()),
     "stein-smooth": lambda: body(Two(lambda a, b, x: a + torch.erf(a + b)), last=False),
     "pre-norm": lambda: body(Transformed()),
     "pre-norm-fixed": lambda: body(Transformed(elementwise_affine=False)),
 }  # fmt: skip
-BY_QUADRATURE = {"gated-unit", "silu-by-hand", "square", "hardswish-by-hand"}
+BY_QUADRATURE = {"gated-unit", "one-minus"}
 BY_REFERENCE = {
-    **dict.fromkeys(("gated-unit", "product-of-means", "product-then-sum", "product-with-data", "squeeze-excite"), "Product|Expanded"),
-    "product-with-numbers": "Weighted",
-    "hardswish-by-hand": "no table is accurate",
-    **dict.fromkeys(("stein", "stein-smooth"), "Correlated"),
+    **dict.fromkeys(
+        ("gated-unit", "product-of-means", "product-then-sum", "product-with-data", "squeeze-excite"), "Product|Expanded"
+    ),
+    "product-with-numbers": "Weighted has no",
+    **dict.fromkeys(("stein", "stein-smooth"), "Correlated has no"),
     **dict.fromkeys(("layernorm-of-groups", "layernorm-of-groups-then-relu"), "groups of channels"),
 }
-INPUTS = dict.fromkeys(("gated-unit", "silu-by-hand", "square", "hardswish-by-hand", "one-minus"), vectors)
+INPUTS = dict.fromkeys(("gated-unit", "one-minus"), vectors)

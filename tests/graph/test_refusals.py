@@ -132,7 +132,7 @@ REFUSED = {
     "mean-over-all": (lambda: Call(lambda x: x.mean()), image, "every axis"),
     "mean-over-batch": (lambda: Call(lambda x: x.mean(0)), image, "batch"),
     "product": (lambda: Call(lambda x: x * F.avg_pool2d(x, 3, 1, 1)), image, r"multiplies two values that both depend on 'stem \(Conv2d\)'"),
-    "quotient": (lambda: Call(lambda x: 1 / x), image, "divides|reciprocal"),
+    "quotient": (lambda: Call(lambda x: x / torch.relu(x)), image, "divides by a value"),
     "matmul": (lambda: Call(lambda x: x @ x.transpose(2, 3)), image, "no infinite-width rule"),
     "indexing": (lambda: Call(lambda x: x[:, :, 0]), image, "getitem"),
     "linear-on-positions": (lambda: Call(lambda x: x, n.Linear(6, 3)), image, r"head \(Linear\).*positions, not channels"),

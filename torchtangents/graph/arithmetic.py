@@ -21,7 +21,7 @@ def _data(recorder: Any, value: Any, state: State, like: Symbol) -> Tensor:
     shape = (like.shape[0], *state.shape)
     constant = torch.as_tensor(value, dtype=like.dtype, device=like.device)
     if torch.broadcast_shapes(shape, constant.shape) != shape:
-        refuse(f"joins a value of shape {tuple(shape)} with data of shape {tuple(constant.shape)}; expected data that broadcast to it")
+        refuse(f"joins a value of shape {tuple(shape)} with data of shape {tuple(constant.shape)}; expected one that broadcasts")
     return recorder.ordered(constant.expand(shape), state.layout)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from .arithmetic import ARITHMETIC
 from .axes import AXES
@@ -24,5 +25,8 @@ TRANSPARENT: set[Any] = {
     *(getattr(_T, name) for name in _METHODS),
     *(torch.is_floating_point, torch.is_complex, torch.numel),
 }
+
+# Functions that draw random masks: on data, they would give one draw and not a law.
+RANDOM: set[Any] = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
 
 HANDLERS: dict[Any, Callable] = {**ARITHMETIC, **AXES, **POINTWISE, **POOLING}

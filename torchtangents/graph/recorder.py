@@ -16,7 +16,7 @@ from ..covariance.layout import CHANNEL, Layout
 from ..covariance.refusal import locate, placed, refuse
 from ..covariance.state import State
 from ..nn.layer import Layer
-from .functions import HANDLERS, TRANSPARENT
+from .functions import HANDLERS, RANDOM, TRANSPARENT
 from .symbol import Symbol
 
 _LAYERS = f"{__package__.partition('.')[0]}.nn."
@@ -153,6 +153,8 @@ class Recorder(TorchFunctionMode):
             if isinstance(a, torch.nn.Parameter):
                 self._parameter(a, func)
         if not any(isinstance(a, Symbol) for a in flat):
+            if func in RANDOM and kwargs.get("training", args[2] if len(args) > 2 else True) and (args[1:] or [0.5])[0] != 0:
+                refuse(f"{_name(func)} on the data draws one mask and not their law. Expected tt.nn.Dropout, or evaluation mode")
             return func(*args, **kwargs)
         handler = HANDLERS.get(func)
         if handler is None:
@@ -169,7 +171,7 @@ class Recorder(TorchFunctionMode):
         if _name(func) in ("linear", "conv1d", "conv2d", "conv3d", "embedding", "layer_norm"):
             refuse(
                 f"a plain torch.nn layer ({_name(func)} with '{name}') has no law for its weights. Expected the layer of the "
-                "same name in torchtangents.nn, which takes the same arguments and w_std, b_std"
+                "same name in torchtangents.nn, which takes the same arguments and w_std, b_std, or tt.from_torch(model)"
             )
         refuse(
             f"forward uses the parameter '{name}' directly (in {_name(func)}), which has no law at infinite width. "
