@@ -26,7 +26,10 @@ TRANSPARENT: set[Any] = {
     *(torch.is_floating_point, torch.is_complex, torch.numel),
 }
 
-# Functions that draw random masks: on data, they would give one draw and not a law.
-RANDOM: set[Any] = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
+# Functions that draw: what they give is one draw and not a law. Dropout does in training only.
+DROPS: set[Any] = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
+_DRAWS = ["bernoulli", "multinomial", "normal", "poisson", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like"]
+_DRAWS += ["randperm", "bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_"]
+DRAWS: set[Any] = {getattr(where, name) for where in (torch, _T) for name in _DRAWS if hasattr(where, name)}
 
 HANDLERS: dict[Any, Callable] = {**ARITHMETIC, **AXES, **POINTWISE, **POOLING}

@@ -16,7 +16,7 @@ from ..covariance.layout import CHANNEL, Layout
 from ..covariance.refusal import locate, placed, refuse
 from ..covariance.state import State
 from ..nn.layer import Layer
-from .functions import HANDLERS, RANDOM, TRANSPARENT
+from .functions import DRAWS, DROPS, HANDLERS, TRANSPARENT
 from .symbol import Symbol
 
 _LAYERS = f"{__package__.partition('.')[0]}.nn."
@@ -33,6 +33,7 @@ class Recorder(TorchFunctionMode):
         self.used: dict[int, str] = {}
         self.leaves: list[str] = []
         self.batch = 0
+        self.differentiates = False
 
     def where(self) -> str:
         """The dotted name and type of the module that is running."""
@@ -52,6 +53,7 @@ class Recorder(TorchFunctionMode):
 
     def run(self, args: tuple) -> Any:
         """The model's output on symbolic values."""
+        self.differentiates = torch.is_grad_enabled()
         tokens = (active.current.set(self), locate.set(self.where))
         try:
             with self, _eager():
@@ -87,6 +89,8 @@ class Recorder(TorchFunctionMode):
 
     def _check(self, layer: Layer) -> None:
         """Refuse a layer whose rule may not describe what its forward computes."""
+        if self.differentiates and not torch.is_grad_enabled():
+            refuse("forward runs it under torch.no_grad(), so it is not trained, which has no rule; expected it outside")
         order = type(layer).__mro__
         forward = next(i for i, c in enumerate(order) if "forward" in vars(c))
         rule = next(i for i, c in enumerate(order) if "propagate" in vars(c))
@@ -153,8 +157,8 @@ class Recorder(TorchFunctionMode):
             if isinstance(a, torch.nn.Parameter):
                 self._parameter(a, func)
         if not any(isinstance(a, Symbol) for a in flat):
-            if func in RANDOM and kwargs.get("training", args[2] if len(args) > 2 else True) and (args[1:] or [0.5])[0] != 0:
-                refuse(f"{_name(func)} on the data draws one mask and not their law. Expected tt.nn.Dropout, or evaluation mode")
+            if func in DRAWS or (func in DROPS and _drops(*args, **kwargs)):
+                refuse(f"{_name(func)} gives one random draw, not its law. Expected tt.nn.Dropout, evaluation mode, or no noise")
             return func(*args, **kwargs)
         handler = HANDLERS.get(func)
         if handler is None:
@@ -182,6 +186,11 @@ class Recorder(TorchFunctionMode):
 def _name(func: Any) -> str:
     name = getattr(func, "__name__", str(func))
     return getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name
+
+
+def _drops(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> bool:
+    """Whether dropout with these arguments does anything."""
+    return training and p > 0
 
 
 def _suggestion(name: str) -> str:
