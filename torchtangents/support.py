@@ -88,7 +88,7 @@ def _found(layer: type) -> tuple[str, str, str]:
         duals = [s.dual for s in steps if isinstance(s, Pointwise)]
         rule = "quadrature" if any(isinstance(d, Quadrature) for d in duals) else "closed form"
         return rule, _planes(before.node(), after.node()), _backends(after)
-    return ("–",) * 3
+    return "–", "–", "–"
 
 
 def _recorded(layer: type) -> Iterator[tuple[State, State]]:
