@@ -42,11 +42,11 @@ def test_the_compiled_code_takes_what_it_says(name):
     layer = getattr(tt.nn, name)
     arguments = [support._ARGUMENTS[k] for k, p in support._parameters(layer).items() if p.default is p.empty]
     starts = [(tt.nn.Conv2d(2, 4, 1), (5, 5)), (tt.nn.Conv1d(2, 4, 1), (5,)), (tt.nn.Linear(2, 4), ())]
-    for start, size in starts:
+    for start, size in starts[1:] if name.endswith("1d") else starts:
         net, x = torch.nn.Sequential(start, layer(*arguments)), torch.randn(2, 2, *size)
         try:
             shape = net(x).shape
-        except RuntimeError:
+        except (RuntimeError, ValueError):
             continue
         break
     if name == "Flatten":
