@@ -49,6 +49,19 @@ class SqueezeExcite(torch.nn.Module):
         return x * torch.erf(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 1)))))
 
 
+class Excited(torch.nn.Module):
+    """The same by a mean and two Linear layers, repeated over the positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.squeeze, self.excite = conv(3), n.Linear(4, 2), n.Linear(2, 4, w_std=2.0)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        gate = torch.erf(self.excite(F.relu(self.squeeze(x.mean((2, 3))))))
+        return x * gate.unsqueeze(-1).unsqueeze(-1)
+
+
 class Global(torch.nn.Module):
     """A skip over two blocks into an activation of the sum."""
 
@@ -126,6 +139,7 @@ NETS = {
     "product-with-numbers": lambda: body(Two(lambda a, x: F.relu(a * mask().to(a.dtype)), conv(3))),
     "squeeze-excite": lambda: body(SqueezeExcite()),
     "one-minus": lambda: flat(Two(lambda a, x: 1 - 2 * torch.erf(a), dense())),
+    "excited-by-means": lambda: body(Excited()),
     "stein": lambda: body(Global()),
     "stein-smooth": lambda: body(Two(lambda a, b, x: a + torch.erf(a + b)), last=False),
     "pre-norm": lambda: body(Transformed()),
@@ -133,9 +147,8 @@ NETS = {
 }  # fmt: skip
 BY_QUADRATURE = {"gated-unit", "one-minus"}
 BY_REFERENCE = {
-    **dict.fromkeys(
-        ("gated-unit", "product-of-means", "product-then-sum", "product-with-data", "squeeze-excite"), "Product|Expanded"
-    ),
+    **dict.fromkeys(("gated-unit", "product-of-means", "product-then-sum", "product-with-data", "squeeze-excite"), "Product has"),
+    "excited-by-means": "Expanded has no",
     "product-with-numbers": "Weighted has no",
     **dict.fromkeys(("stein", "stein-smooth"), "Correlated has no"),
     **dict.fromkeys(("layernorm-of-groups", "layernorm-of-groups-then-relu"), "groups of channels"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 from torch.nn import Module, Sequential
@@ -134,3 +136,40 @@ class _Composing(_Drawing):
     def point(self, inputs: int, outputs: int) -> Module:
         make = (n.Linear, n.Conv1d, n.Conv2d)[self.axes]
         return make(inputs, outputs, **({"kernel_size": 1} if self.axes else {}), **self.stds())
+
+
+def widened(net: Module, x: Tensor, times: int) -> Module:
+    """The same network with all its random layers `times` as wide."""
+    out = copy.deepcopy(net)
+    for module in list(out.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, (n.Linear, n.Conv1d, n.Conv2d, n.LayerNorm)):
+                setattr(module, name, _Fitted(child, times))
+    out(x)
+    for module in list(out.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, _Fitted):
+                setattr(module, name, child.layer)
+    return out
+
+
+class _Fitted(Module):
+    """A layer with the inputs that it meets, and more outputs."""
+
+    def __init__(self, layer, times):
+        super().__init__()
+        self.old, self.times, self.layer = layer, times, None
+
+    def forward(self, x):
+        old = self.old
+        if isinstance(old, n.LayerNorm):
+            shape = x.shape[x.ndim - len(old.normalized_shape) :]
+            self.layer = n.LayerNorm(shape, old.eps, old.elementwise_affine, old.bias is not None)
+        else:
+            options = {"bias": old.bias is not None, **{k: getattr(old, k) for k in ("w_std", "b_std", "parameterization")}}
+            if isinstance(old, n.Linear):
+                self.layer = n.Linear(x.shape[-1], old.out_features * self.times, **options)
+            else:
+                options |= {k: getattr(old, k) for k in ("stride", "padding", "dilation", "padding_mode")}
+                self.layer = type(old)(x.shape[1], old.out_channels * self.times, old.kernel_size, **options)
+        return self.layer(x)

@@ -9,8 +9,24 @@ import torchtangents as tt
 from torchtangents.engine.dense import dense_kernels
 from torchtangents.graph.program import record
 
-from .fuzz_composition import composed
+from .fuzz_composition import composed, widened
 
+FINITE = [
+    "m1",
+    "m2",
+    "m6",
+    "m12",
+    "m13",
+    "m17",
+    "m18",
+    "m19",
+    "m24",
+    "m30",
+    "m34",
+    "m36",
+    "m42",
+    "m50",
+]  # small enough for many draws, every composition among them
 SHORT, LONG = 60, 10_000
 ORACLE = 1e-7  # the oracle carries no distances, so it loses nearly equal positions before a kink
 VANISHING = 1e-12  # of what the first layer gives: sums that cancel leave roundings
@@ -76,3 +92,32 @@ def test_random_networks(seed):
 @given(st.integers(0, 2**32))
 def test_many_random_networks(seed):
     check(seed)
+
+
+WIDER, DRAWS = 48, 40
+
+
+def finite(net, x):
+    """One draw of the network: the second moments over its channels, and the NTK of the first."""
+    for module in net.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    out = net(x)
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    rows = [torch.autograd.grad(f, parameters, retain_graph=True, allow_unused=True, materialize_grads=True) for f in out[:, 0]]
+    jacobian = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
+    return torch.stack([out @ out.T / out.shape[1], jacobian @ jacobian.T]).detach()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", FINITE)
+def test_a_fixed_subset_against_finite_networks(seed):
+    """Within 4 standard errors, and 4 / WIDER of the kernel's size for the finite width."""
+    net, x, _ = composed(seed)
+    with torch.backends.mkldnn.flags(enabled=False):
+        net = widened(net.eval(), x.float(), WIDER).double()
+        exact = torch.stack(tuple(tt.kernels(net, x)))
+        drawn = torch.stack([finite(net, x) for _ in range(DRAWS)])
+    error = drawn.std(0) / DRAWS**0.5
+    allowed = 4 * error + 4 / WIDER * exact.abs().amax((1, 2), keepdim=True)
+    assert ((drawn.mean(0) - exact).abs() < allowed).all(), (net, drawn.mean(0), exact, error)

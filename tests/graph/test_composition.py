@@ -10,8 +10,11 @@ import torchtangents as tt
 from torchtangents.covariance.kinked import ABReLU
 from torchtangents.covariance.pair import Pair
 
+from .. import cases_composition
+from ..cases import inputs
 from ..nn.test_monte_carlo import check
-from ..tolerances import EXACT
+from ..test_precision import worst
+from ..tolerances import EXACT, FLOAT32
 
 n = tt.nn
 
@@ -323,3 +326,17 @@ def test_means_of_data_in_tiles():
     whole, own = tt.kernels(RawSkip(), x, backend="reference"), tt.kernels(RawSkip(), x, diagonal=True, tile=2)
     torch.testing.assert_close(tt.kernels(RawSkip(), x, backend="reference", tile=2), whole, rtol=EXACT, atol=EXACT)
     torch.testing.assert_close(own.nngp, whole.nngp.diagonal(), rtol=EXACT, atol=EXACT)
+
+
+def special(name):
+    """Equal, nearly equal, opposite and vanishing inputs, and different ones with flat ground."""
+    x = inputs(name, 3, torch.float32)
+    if x.ndim == 4:
+        x[1:, :, 2:], x[1, :, :, 3:] = 0.5, 0.5
+    near = x[:1] * (1 + 1e-6 * torch.randn_like(x[:1]))
+    return torch.cat([x, x[:1], near, -x[1:2], torch.zeros_like(x[:1])])
+
+
+@pytest.mark.parametrize("name", cases_composition.NETS)
+def test_single_precision(name):
+    assert worst(cases_composition.NETS[name](), special(name)) < FLOAT32
