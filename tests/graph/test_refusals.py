@@ -164,17 +164,29 @@ def test_stale_views_are_refused():
         tt.ntk(Call(stale, n.Linear(144, 1)), image())
 
 
-def test_factors_that_depend_on_the_data_are_refused():
+NUMBERS = {
+    "divided": lambda h, c: h / c,
+    "moved": lambda h, c: torch.tanh(h + c),
+    "shifted": lambda h, c: h + c,
+    "composed": lambda h, c: torch.erf(c * torch.tanh(h)),
+    "multiplied": lambda h, c: (c * torch.erf(h)) * h,
+    "summed": lambda h, c: h + c * torch.relu(h),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_that_depend_on_the_data_are_refused(name):
     class Scaled(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.a = n.Linear(4, 4)
 
         def forward(self, x):
-            return self.a(x) / x.abs().max()
+            return NUMBERS[name](self.a(x), x.abs().max())
 
     x = torch.randn(3, 4)
     assert tt.ntk(Scaled(), x).shape == (3, 3)
+    assert tt.ntk(Scaled(), x, x.flip(0)).shape == (3, 3)
     with pytest.raises(ValueError, match=r"Scaled.*depends on the data"):
         tt.ntk(Scaled(), x, 2 * x)
 

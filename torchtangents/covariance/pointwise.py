@@ -54,11 +54,25 @@ class Pointwise(Node):
             distance = grid.mask(self.dual.distance(pair, *context.sides("out", grid)))
         return Block(grid, grid.mask(self.dual.nngp(pair)), distance, ntk)
 
+    def agrees(self, twin: Node) -> bool:
+        assert isinstance(twin, Pointwise)
+        return self.dual is twin.dual or _same(self.dual, twin.dual)
+
     def cost(self) -> int:
         return 60
 
     def __repr__(self) -> str:
         return repr(self.dual)
+
+
+def _same(first: Dual, second: Dual) -> bool:
+    """Whether two functions have the same values; numbers from the data may hide in one."""
+    try:
+        with torch.no_grad():
+            one, two = (d.function(torch.linspace(-3.0, 3.0, 25, dtype=torch.float64)) for d in (first, second))
+    except RuntimeError:  # a function of the user's that takes another type or device
+        return True
+    return bool(((one == two) | (one.isnan() & two.isnan())).all())
 
 
 class Normalize(Node):
