@@ -5,7 +5,7 @@ from torch.nn import Sequential
 
 import torchtangents as tt
 
-from . import cases_activations, cases_layers
+from . import cases_activations, cases_composition, cases_layers
 
 n = tt.nn
 
@@ -114,12 +114,14 @@ DEEP = {
     for name, act in ACTIVATIONS.items()
 }
 BY_QUADRATURE = {f"fc-{name}" for name in ("gelu-tanh", "tanh", "sigmoid", "silu", "elu", "softplus", "hardtanh")}
-BY_QUADRATURE |= cases_activations.BY_QUADRATURE
-BY_REFERENCE = {"fc-hardtanh", *cases_activations.BY_REFERENCE, *cases_layers.BY_REFERENCE}  # csrc has no rule, or no table is accurate
+BY_QUADRATURE |= cases_activations.BY_QUADRATURE | cases_composition.BY_QUADRATURE
+BY_REFERENCE = {"fc-hardtanh": "Hardtanh: no table is accurate"}  # why csrc does not take it
+BY_REFERENCE |= dict.fromkeys(cases_activations.BY_REFERENCE | cases_layers.BY_REFERENCE, "no table is accurate|no compiled rule")
+BY_REFERENCE |= cases_composition.BY_REFERENCE
 IMAGES = {**AWKWARD, **STRUCTURE}
 NETS = {**IMAGES, **DEEP}
 INPUTS = {}
-for more in (cases_activations, cases_layers):
+for more in (cases_activations, cases_composition, cases_layers):
     NETS |= more.NETS
     INPUTS |= more.INPUTS
 

@@ -2,6 +2,7 @@
 
 from . import nn, predict
 from .config import installed, show_config
+from .convert import from_torch
 from .covariance.refusal import UnsupportedError
 from .covariance.state import State
 from .kernels import Kernels, kernels, nngp, ntk
@@ -15,6 +16,7 @@ __all__ = [
     "Layer",
     "State",
     "UnsupportedError",
+    "from_torch",
     "kernels",
     "nn",
     "nngp",

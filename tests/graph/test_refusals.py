@@ -133,7 +133,8 @@ REFUSED = {
     "mean-over-channels": (lambda: Call(lambda x: x.mean(1)), image, "channels"),
     "mean-over-all": (lambda: Call(lambda x: x.mean()), image, "every axis"),
     "mean-over-batch": (lambda: Call(lambda x: x.mean(0)), image, "batch"),
-    "product": (lambda: Call(lambda x: x * x), image, "products"),
+    "product": (lambda: Call(lambda x: x * F.avg_pool2d(x, 3, 1, 1)), image, r"multiplies two values that both depend on 'stem \(Conv2d\)'"),
+    "quotient": (lambda: Call(lambda x: x / torch.relu(x)), image, "divides by a value"),
     "matmul": (lambda: Call(lambda x: x @ x.transpose(2, 3)), image, "no infinite-width rule"),
     "indexing-the-batch": (lambda: Call(lambda x: x[0]), image, "batch"),
     "linear-on-positions": (lambda: Call(lambda x: x, n.Linear(6, 3)), image, r"head \(Linear\).*positions, not channels"),
@@ -174,17 +175,29 @@ def test_stale_views_are_refused():
         tt.ntk(Call(stale, n.Linear(144, 1)), image())
 
 
-def test_factors_that_depend_on_the_data_are_refused():
+NUMBERS = {
+    "divided": lambda h, c: h / c,
+    "moved": lambda h, c: torch.tanh(h + c),
+    "shifted": lambda h, c: h + c,
+    "composed": lambda h, c: torch.erf(c * torch.tanh(h)),
+    "multiplied": lambda h, c: (c * torch.erf(h)) * h,
+    "summed": lambda h, c: h + c * torch.relu(h),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_that_depend_on_the_data_are_refused(name):
     class Scaled(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.a = n.Linear(4, 4)
 
         def forward(self, x):
-            return self.a(x) / x.abs().max()
+            return NUMBERS[name](self.a(x), x.abs().max())
 
     x = torch.randn(3, 4)
     assert tt.ntk(Scaled(), x).shape == (3, 3)
+    assert tt.ntk(Scaled(), x, x.flip(0)).shape == (3, 3)
     with pytest.raises(ValueError, match=r"Scaled.*depends on the data"):
         tt.ntk(Scaled(), x, 2 * x)
 

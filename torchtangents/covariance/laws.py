@@ -146,7 +146,7 @@ class Affine(Node):
     def __init__(self, source: Node, w2: Scalar, b2: Scalar, grow: Scalar, shift: Scalar, taps: int):
         super().__init__((source,), source.size, gaussian=True, centred=True, roots=frozenset([self]))
         self.w2, self.b2, self.grow, self.shift, self.taps = w2, b2, grow, shift, taps
-        self.pending = False
+        self.pending, self.alike = False, True
 
     def uses_mean(self, asked: bool) -> bool:
         return False

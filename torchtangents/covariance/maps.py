@@ -160,7 +160,7 @@ class Sum(Node):
 
     def __init__(self, source: Node, axis: int, average: bool):
         super().__init__((source,), _without(source.size, axis), gaussian=source.gaussian, centred=source.centred)
-        self.axis, self.positions = axis, source.size[axis]
+        self.axis, self.positions, self.average = axis, source.size[axis], average
         self.weight = 1 / self.positions if average else 1.0
 
     def reads(self, twin: Sum, wanted: Planes) -> Planes:  # type: ignore[override]
@@ -213,7 +213,7 @@ class Trace(Node):
 
     def __init__(self, source: Node, axis: int):
         super().__init__((source,), _without(source.size, axis), gaussian=False, centred=source.centred)
-        self.axis, self.positions = axis, source.size[axis]
+        self.axis, self.positions, self.alike = axis, source.size[axis], False
 
     def agrees(self, twin: Node) -> bool:
         assert isinstance(twin, Trace)

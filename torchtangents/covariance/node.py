@@ -74,6 +74,7 @@ class Node:
         self.inputs, self.size, self.gaussian, self.centred = inputs, size, gaussian, centred
         self.roots = Roots().union(*(i.roots for i in inputs)) if roots is None else Roots(roots)
         self.pending = any(i.pending for i in inputs)  # a trained gain that no random layer or function followed
+        self.alike = bool(inputs) and all(i.alike for i in inputs)  # whether all channels have one law
         self.layer = here()
         self.cache: dict[object, Node] = {}  # steps already recorded from this one
 

@@ -6,12 +6,9 @@ import torch
 from torch import Tensor
 
 from .block import Block
-from .combine import Combine
 from .grid import Grid, Planes, replace_axis
-from .laws import Affine, Dropout, Gain, equal_positions
-from .maps import Linear, Sum, Window
+from .laws import equal_positions
 from .node import Context, Memory, Node
-from .pointwise import Normalize, Pointwise
 
 
 class Diagonal(Node):
@@ -67,13 +64,3 @@ class Channels(Node):
 
     def cost(self) -> int:
         return 0
-
-
-_PER_CHANNEL = (Linear, Window, Sum, Diagonal, Channels, Combine, Pointwise, Normalize, Gain, Dropout)
-
-
-def exchangeable(node: Node) -> bool:
-    """Whether every channel of a value has the same law: those of data differ, and those of groups side by side."""
-    if isinstance(node, Affine):
-        return True
-    return isinstance(node, _PER_CHANNEL) and all(exchangeable(i) for i in node.inputs)

@@ -59,6 +59,10 @@ class Pointwise(Node):
                 distance = grid.mask(self.dual.distance(pair, *context.sides("out", grid)))
             return Block(grid, grid.mask(self.dual.nngp(pair)), distance, ntk)
 
+    def agrees(self, twin: Node) -> bool:
+        assert isinstance(twin, Pointwise)
+        return self.dual is twin.dual or _same(self.dual, twin.dual)
+
     def cost(self) -> int:
         return 60
 
@@ -66,48 +70,67 @@ class Pointwise(Node):
         return repr(self.dual)
 
 
+def _same(first: Dual, second: Dual) -> bool:
+    """Whether two functions have the same values; numbers from the data may hide in one."""
+    try:
+        with torch.no_grad():
+            one, two = (d.function(torch.linspace(-3.0, 3.0, 25, dtype=torch.float64)) for d in (first, second))
+    except RuntimeError:  # a function of the user's that takes another type or device
+        return True
+    return bool(((one == two) | (one.isnan() & two.isnan())).all())
+
+
 class Normalize(Node):
     """Layer normalisation over channels and the positions of `axes` (Ba, Kiros, Hinton 2016, arXiv 1607.06450).
 
     With m the mean, v the centred variance and r = (v + eps)^(-1/2): K' = r1 r2 (K - m1 m2),
     D' = r1 r2 D + (r1 - r2)(v1 r1 - v2 r2). A trained bias adds 1 to the NTK; a trained gain is left to what follows.
-    `trained`: the axes along which gain and bias have an entry for each position.
+    `trained`: the axes along which gain and bias have an entry for each position. A group of channels is normalised by the
+    statistics of all channels, `whole`.
     """
 
     def __init__(
-        self, source: Node, axes: tuple[int, ...], eps: float, center: bool, gain: bool, bias: bool, trained: tuple[int, ...]
-    ):
-        super().__init__((source,), source.size, gaussian=source.gaussian, centred=source.centred or (center and not axes))
+        self, source: Node, axes: tuple[int, ...], eps: float, center: bool, gain: bool, bias: bool, trained: tuple[int, ...],
+        whole: Node | None = None,
+    ):  # fmt: skip
+        shifted = whole is not None and center and not whole.centred
+        super().__init__(
+            (source,) if whole is None else (source, whole),
+            source.size,
+            gaussian=source.gaussian and not shifted,
+            centred=(source.centred and not shifted) or (whole is None and center and not axes),
+            roots=source.roots,  # the statistics are known numbers
+        )
         self.axes, self.eps, self.center, self.gain, self.bias = axes, eps, center, gain, bias
-        self.trained = trained
+        self.trained, self.alike = trained, source.alike
 
     def uses_mean(self, asked: bool) -> bool:
-        return not self.inputs[0].centred
+        return any(not i.centred for i in self.inputs)
 
     def remembers(self, distance: bool) -> bool:
         return True
 
     def remember(self, context: Context, blocks: tuple[Block, ...], means: tuple[Tensor | None, ...]) -> Memory:
         v, mean = blocks[0].variances(), means[0]
+        every, whole = (v, mean) if len(blocks) == 1 else (blocks[1].variances(), means[1])
         dims = tuple(1 + a for a in self.axes)
-        kept: Memory = {}
-        if mean is not None and self.center:
-            level = mean.mean(dims, keepdim=True).expand_as(mean) if dims else mean
-            kept["shift"], kept["mean"] = level, mean
-            v = v - 2 * level * mean + level * level
-        kept["v"] = v
-        spread = v.mean(dims, keepdim=True).expand_as(v) if dims else v
+        kept: Memory = {"v": v}
+        if whole is not None and self.center:
+            level = whole.mean(dims, keepdim=True).expand_as(whole) if dims else whole
+            mean = torch.zeros_like(level) if mean is None else mean
+            kept = {"shift": level, "mean": mean, "v": v - 2 * level * mean + level * level}
+            every = every - 2 * level * whole + level * level
+        spread = every.mean(dims, keepdim=True).expand_as(every) if dims else every
         kept["scale"] = (spread + self.eps).rsqrt()
         return kept
 
     def mean(self, memory: Memory, means: tuple[Tensor | None, ...]) -> Tensor | None:
-        if means[0] is None:
-            return None
-        shift = memory.get("shift")
-        return (means[0] if shift is None else means[0] - shift) * memory["scale"]
+        if "shift" in memory:
+            return (memory["mean"] - memory["shift"]) * memory["scale"]
+        return None if means[0] is None else means[0] * memory["scale"]
 
     def run(self, context: Context, *blocks: Block) -> Block:
-        (block,) = blocks
+        block = blocks[0]
         grid, q, d = block.grid, block.nngp, block.distance if context.distance else None
         r1, r2 = context.sides("scale", grid)
         if "shift" in context.memory1:

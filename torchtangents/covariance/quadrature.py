@@ -73,11 +73,24 @@ class Quadrature(Dual):
         return self._integrate(self._slope, pair)
 
     def mean(self, v: Tensor) -> Tensor:
+        return self._expected(self._function, v)
+
+    def mean_slope(self, v: Tensor) -> Tensor:
+        return self._expected(self._slope, v)
+
+    def regression(self, v: Tensor) -> Tensor:
+        if not self.breakpoints:
+            return self.mean_slope(v)
+        moment = self._expected(lambda u: u * self._function(u), v)  # the function may jump
+        return torch.where(v > 0, moment / torch.where(v > 0, v, 1), self.mean_slope(v))
+
+    def _expected(self, function: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+        """E function(u) for u of variance v."""
         if not v.numel():
             return v
         flat = Pair.equal(v.flatten().to(torch.float64)).x[:, None]
-        z, w = self._line(self._function, flat)
-        return (self._function(flat * z) * w).sum(-1).reshape(v.shape).to(v)
+        z, w = self._line(function, flat)
+        return (function(flat * z) * w).sum(-1).reshape(v.shape).to(v)
 
     def __repr__(self) -> str:
         return self.name

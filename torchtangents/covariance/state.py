@@ -6,13 +6,14 @@ Sums, concatenations and elementwise functions stay symbolic; a linear map colla
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from torch import Tensor
 
 from . import layout as tags
-from .combine import Mixture
+from .combine import mixture
 from .dual import Dual
 from .laws import Affine, Dropout
 from .layout import CHANNEL, Layout
@@ -20,9 +21,10 @@ from .maps import Linear, Sum, Trace, Window
 from .node import Node
 from .parts import Diagonal
 from .pointwise import Normalize
+from .product import Expanded, Weighted
 from .refusal import placed, refuse
 from .rows import Rows
-from .terms import Scalar, Term, applied, merged, moments, some_channels
+from .terms import Scalar, Term, applied, merged, moments, moved, some_channels, split, times
 
 Groups = tuple[tuple[int, tuple[Term, ...]], ...]  # (number of channels, terms)
 
@@ -64,10 +66,16 @@ class State:
 
     def node(self) -> Node:
         """The value's second moments as one step of the program."""
-        parts = [moments(terms) for _, terms in self.groups]
-        if len(parts) == 1:
-            return parts[0]
-        return Mixture(tuple(parts), tuple(c / self.channels for c, _ in self.groups))
+        weights: dict[Node, float] = {}
+        for c, terms in self.groups:
+            part = moments(terms)
+            weights[part] = weights.get(part, 0.0) + c / self.channels
+        return mixture(weights)
+
+    def _each(self, step: Callable[[Node], Node], layout: Layout | None = None) -> State:
+        """A step for each group of channels."""
+        groups = tuple((c, (Term(1.0, None, step(moments(terms))),)) for c, terms in self.groups)
+        return State(groups, self.layout if layout is None else layout)
 
     def _to(self, node: Node, layout: Layout | None = None, channels: int | None = None) -> State:
         return State.of(node, self.channels if channels is None else channels, self.layout if layout is None else layout)
@@ -135,7 +143,7 @@ class State:
 
     def linear(self, axis: int, rows: Rows) -> State:
         """out[p] = sum_q A[p, q] in[q] along a spatial axis."""
-        return self._to(Linear(self.node(), axis, rows))
+        return self._each(lambda node: Linear(node, axis, rows))
 
     def gather(self, axis: int, index: Iterable[int]) -> State:
         """out[p] = in[index[p]] along a spatial axis, 0 where the index is out of range."""
@@ -186,7 +194,7 @@ class State:
 
     def total(self, axis: int, average: bool = True) -> State:
         """The sum or mean over a spatial axis, which is removed."""
-        return self._to(Sum(self.node(), axis, average), tags.drop(self.layout, axis))
+        return self._each(lambda node: Sum(node, axis, average), tags.drop(self.layout, axis))
 
     def trace(self, axis: int) -> State:
         """Read every position of a spatial axis as more channels; the axis is removed."""
@@ -217,9 +225,7 @@ class State:
 
     def apply(self, dual: Dual) -> State:
         """A function of every channel."""
-        out = replace(self, groups=tuple((c, (applied(terms, dual),)) for c, terms in self.groups))
-        out.node()  # recorded now, under this layer's name
-        return out
+        return self._recorded((c, (applied(terms, dual),)) for c, terms in self.groups)
 
     def normalize(
         self, dims: int, eps: float, center: bool = True, gain: bool = True, bias: bool = True, trained: int | None = None
@@ -233,7 +239,8 @@ class State:
             refuse("normalisation over positions alone has no infinite-width rule; expected the channel axis among them")
         axes = tuple(sorted(t for t in held if t != CHANNEL))
         own = axes if trained is None else tuple(a for a in axes if a in self.layout[trained])
-        return self._to(Normalize(self.node(), axes, eps, center, gain, bias, own))
+        whole = self.node() if len(self.groups) > 1 else None
+        return self._each(lambda node: Normalize(node, axes, eps, center, gain, bias, own, whole))
 
     def dropout(self, keep: float) -> State:
         """Independent masks with P(keep), rescaled by 1 / keep."""
@@ -245,24 +252,51 @@ class State:
         """The sum with a value that depends on other weights, or on the same Gaussian."""
         if self.shape != other.shape or self.layout != other.layout:
             refuse(f"expected both terms of a sum with one shape and layout, got {self.shape} and {other.shape}")
-        left, right, out = list(self.groups), list(other.groups), []
-        while left:  # a common refinement of both groupings of the channels
-            (a, first), (b, second) = left.pop(0), right.pop(0)
-            out.append((min(a, b), merged(first + second)))
-            if a > b:
-                left.insert(0, (a - b, first))
-            elif b > a:
-                right.insert(0, (b - a, second))
-        total = State(tuple(out), self.layout)
-        total.node()  # recorded now, under this layer's name
-        return total
+        return self._recorded((n, merged(first + second)) for n, first, second in self._refined(other))
 
-    def __mul__(self, c: Scalar) -> State:
-        """A multiple, by a number or a 0-dim tensor."""
-        groups = tuple((n, tuple(Term(t.c * c, t.fn, t.base) for t in terms)) for n, terms in self.groups)
-        multiple = replace(self, groups=groups)
-        multiple.node()  # recorded now, under this layer's name
-        return multiple
+    def __mul__(self, c: Scalar | State) -> State:
+        """A multiple, by a number or a 0-dim tensor; the product with a value that depends on other weights."""
+        if isinstance(c, State):
+            if self.shape != c.shape or self.layout != c.layout:
+                refuse(f"expected both factors of a product with one shape and layout, got {self.shape} and {c.shape}")
+            return self._recorded((n, times(first, second)) for n, first, second in self._refined(c))
+        return self._recorded((n, tuple(Term(t.c * c, t.fn, t.base) for t in terms)) for n, terms in self.groups)
+
+    def _recorded(self, groups: Iterable[tuple[int, tuple[Term, ...]]]) -> State:
+        out = replace(self, groups=tuple(groups))
+        out.node()  # recorded now, under this layer's name
+        return out
+
+    def _refined(self, other: State) -> Iterator[tuple[int, tuple[Term, ...], tuple[Term, ...]]]:
+        """The common refinement of both groupings of the channels."""
+        left, right = list(self.groups), list(other.groups)
+        while left:
+            (a, first), (b, second) = left.pop(0), right.pop(0)
+            if a > b:
+                first, rest = split(first, b, a)
+                left.insert(0, (a - b, rest))
+            elif b > a:
+                second, rest = split(second, a, b)
+                right.insert(0, (b - a, rest))
+            yield min(a, b), first, second
+
+    def shifted(self, c: Scalar) -> State | None:
+        """A constant added to every channel of functions of one Gaussian; None where it has to be data."""
+        groups = [(n, moved(terms, c)) for n, terms in self.groups]
+        return None if any(t is None for _, t in groups) else self._recorded((n, (t,)) for n, t in groups)  # type: ignore[misc]
+
+    def weighted(self, factor: Tensor) -> State:
+        """The product with one known number a sample and position, (N, *S) or broadcast to it."""
+        return self._each(lambda node: Weighted(node, factor))
+
+    def expand(self, dim: int, count: int) -> State:
+        """An axis of length 1 repeated; `dim` counts without the batch."""
+        if self.layout[dim]:
+            return self.gather(self.spatial(dim), [0] * count)
+        axis = sum(len([t for t in group if t != CHANNEL]) for group in self.layout[:dim])
+        layout = [tuple(t + (t >= axis) for t in group) for group in self.layout]
+        layout[dim] = (axis,)
+        return self._each(lambda node: Expanded(node, axis, count), tuple(layout))
 
     @staticmethod
     def cat(states: list[State]) -> State:

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from ..covariance.combine import Combine, Mixture
+from ..covariance.correlated import Correlated
 from ..covariance.laws import Affine, Dropout, Gain, Input
 from ..covariance.maps import Linear, Sum, Trace, Window
 from ..covariance.node import Node
 from ..covariance.pair import Pair
 from ..covariance.parts import Channels, Diagonal
 from ..covariance.pointwise import Normalize, Pointwise
+from ..covariance.product import Expanded, Product, Weighted
 from ..graph.program import Program
 
 Steps = tuple  # the same step of both programs
@@ -232,13 +234,14 @@ def _(step: Pointwise, twin: Pointwise, x: Whole) -> Whole:
 
 
 @run.register
-def _(step: Normalize, twin: Normalize, x: Whole) -> Whole:
+def _(step: Normalize, twin: Normalize, x: Whole, *rest: Whole) -> Whole:
     dims, shift, scale = tuple(1 + a for a in step.axes), [], []
+    whole = rest[0] if rest else x
 
     def level(m: Tensor) -> Tensor:
         return m.mean(dims, keepdim=True).expand_as(m) if dims else m
 
-    for v, m in zip(x.variances(), x.mean, strict=True):
+    for v, m in zip(whole.variances(), whole.mean, strict=True):
         shift.append(level(m) if step.center else torch.zeros_like(m))
         scale.append((level(v - 2 * shift[-1] * m + shift[-1] ** 2) + step.eps).rsqrt())
 
@@ -281,6 +284,54 @@ def _(step: Mixture, twin: Mixture, *xs: Whole) -> Whole:
     own = tuple(mixed([x.own[i] for x in xs]) for i in (0, 1))
     mean = tuple(mixed([x.mean[i] for x in xs]) for i in (0, 1))
     return Whole(mixed([x.cross for x in xs]), mixed([x.ntk for x in xs]), own, mean)  # type: ignore[arg-type]
+
+
+@run.register
+def _(step: Product, twin: Product, x: Whole, y: Whole) -> Whole:
+    own = tuple(a * b for a, b in zip(x.own, y.own, strict=True))
+    means = tuple(a * b for a, b in zip(x.mean, y.mean, strict=True))
+    return Whole(x.cross * y.cross, x.ntk * y.cross + x.cross * y.ntk, own, means)  # type: ignore[arg-type]
+
+
+@run.register
+def _(step: Weighted, twin: Weighted, x: Whole) -> Whole:
+    factors = tuple(s.factor.to(m).expand_as(m) for s, m in zip((step, twin), x.mean, strict=True))
+
+    def scaled(c: Cov) -> Tensor:
+        left, right = c.sides(factors)  # type: ignore[arg-type]
+        return left * c.k * right
+
+    return x.each(scaled, scaled, lambda m, i: factors[i] * m)
+
+
+@run.register
+def _(step: Expanded, twin: Expanded, x: Whole) -> Whole:
+    counts = [s.size[step.axis] for s in (step, twin)]
+
+    def both(c: Cov) -> Tensor:
+        first, second = c.batch + step.axis, c.batch + c.n + 1 + step.axis
+        k = c.k.unsqueeze(first).unsqueeze(second)
+        return k.repeat_interleave(counts[c.a], first).repeat_interleave(counts[c.b], second)
+
+    return x.each(both, both, lambda m, i: m.unsqueeze(1 + step.axis).repeat_interleave(counts[i], 1 + step.axis))
+
+
+@run.register
+def _(step: Correlated, twin: Correlated, *xs: Whole) -> Whole:
+    *parts, f = xs
+    v = [sum(b * b * x.variances()[i] for b, x in zip(step.b, parts, strict=True)) for i in (0, 1)]
+
+    def total(k: Callable[[Whole], Tensor], kind: Cov, rise: Callable[[Tensor], Tensor]) -> Tensor:
+        left, right = kind.left(rise(v[kind.a])), kind.right(rise(v[kind.b]))  # type: ignore[arg-type]
+        g = sum(a * a * k(x) for a, x in zip(step.a, parts, strict=True))
+        cross = sum(a * b * k(x) for a, b, x in zip(step.a, step.b, parts, strict=True))
+        return g + step.c * (left + right) * cross + step.c**2 * k(f)  # type: ignore[return-value]
+
+    dual = step.dual
+    own = tuple(total(lambda x, i=i: x.own[i], Cov(f.own[i], 1, i, i), dual.regression) for i in (0, 1))
+    cross = total(lambda x: x.cross, Cov(f.cross, 2, 0, 1), dual.regression)
+    ntk = total(lambda x: x.ntk, Cov(f.cross, 2, 0, 1), dual.mean_slope)
+    return Whole(cross, ntk, own, tuple(step.c * m for m in f.mean))  # type: ignore[arg-type]
 
 
 @run.register

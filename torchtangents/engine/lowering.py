@@ -55,6 +55,8 @@ class Lowering:
         self.merged: set[Node] = set()
         self.stored: dict[Node, bool] = {}  # in order; True where all planes are in double precision
         self.segments = self._segments()
+        if self.by_product and len(self.segments) > 1:  # groups of channels, each kept at a function of its own
+            raise NotNative("a fully connected network that ends in several values has no compiled rule")
 
     @property
     def by_code(self) -> bool:

@@ -49,7 +49,7 @@ def pair_needs(first: Program, second: Program, wanted: Planes | None) -> Needs:
     for one, two in twin.items():
         if not one.agrees(two):
             raise ValueError(
-                f"{one.layer}: multiplies by a number that depends on the data, which differs between x1 and x2. Expected "
+                f"{one.layer}: uses a number that depends on the data, which differs between x1 and x2. Expected "
                 "factors that do not depend on the inputs"
             )
     distance, means = _flags(steps1)

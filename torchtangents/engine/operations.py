@@ -64,6 +64,8 @@ def operations(
     if isinstance(node, Gain):
         return [Operation(Kind.GAIN, node, (), axes(node.axes))]
     if isinstance(node, Normalize):
+        if len(node.inputs) > 1:
+            raise NotNative(f"{node.layer}: a normalisation of groups of channels has no compiled rule")
         slots = ("scale", "v") + (("shift", "mean") if "shift" in kept else ())
         return [Operation(Kind.NORMALIZE, node, slots, (*axes(node.trained), float(node.bias)))]
     if isinstance(node, Dropout):

@@ -112,7 +112,9 @@ class Execution:
         if memory:
             self.kept1.memory[step] = memory
         if self.needs.means[step]:
-            self.kept1.means[step] = step.mean(memory, means)
+            mean = step.mean(memory, means)
+            whole = not step.inputs and not memory and mean is not None  # data know all inputs, also those of other tiles
+            self.kept1.means[step] = mean[self.batch1] if whole else mean  # type: ignore[index]
 
 
 def _count(batch: slice) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from .arithmetic import ARITHMETIC
 from .axes import AXES
@@ -27,5 +28,11 @@ TRANSPARENT: set[Any] = {
     *(getattr(_T, name) for name in _METHODS),
     *(torch.is_floating_point, torch.is_complex, torch.numel),
 }
+
+# Functions that draw: what they give is one draw and not a law. Dropout does in training only.
+DROPS: set[Any] = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
+_DRAWS = ["bernoulli", "multinomial", "normal", "poisson", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like"]
+_DRAWS += ["randperm", "bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_"]
+DRAWS: set[Any] = {getattr(where, name) for where in (torch, _T) for name in _DRAWS if hasattr(where, name)}
 
 HANDLERS: dict[Any, Callable] = {**ARITHMETIC, **AXES, **INDEXING, **MATRICES, **NORMALIZATION, **POINTWISE, **POOLING}

@@ -37,6 +37,32 @@ def _group_norm(recorder: Any, input: Symbol, num_groups: int, weight: Any = Non
     return recorder.symbol(group_norm(input.current(), num_groups, eps, affine=False), input)
 
 
+def _batch_norm(
+    recorder: Any,
+    input: Symbol,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Symbol:
+    """A scale, with kept statistics that are the same for every channel."""
+    if training or running_mean is None:
+        refuse("statistics of a batch have no rule. Expected LayerNorm or GroupNorm(1, C), or evaluation mode")
+    numbers = [running_mean, running_var, *(t for t in (weight, bias) if t is not None)]
+    if any(len(t) and bool((t != t[0]).any()) for t in numbers):
+        refuse("kept statistics that differ from channel to channel have no rule. Expected LayerNorm, or uniform statistics")
+    mean, variance, gain, shift = (1.0 if t is None else float(t[0]) for t in (running_mean, running_var, weight, bias))
+    scale = gain / (variance + eps) ** 0.5
+    state, constant = input.current() * scale, (0.0 if bias is None else shift) - mean * scale
+    moved = state if constant == 0 else state.shifted(constant)
+    if moved is None:
+        refuse("a kept mean other than 0 of a value that is not Gaussian has no rule. Expected it after a Linear or Conv layer")
+    return recorder.symbol(moved, input)
+
+
 def _shape(value: Any) -> tuple[int, ...]:
     return (value,) if isinstance(value, int) else tuple(value)
 
@@ -45,4 +71,5 @@ NORMALIZATION = {
     F.layer_norm: _layer_norm,
     **dict.fromkeys((F.rms_norm, torch.rms_norm), _rms_norm),
     F.group_norm: _group_norm,
+    F.batch_norm: _batch_norm,
 }

@@ -16,7 +16,7 @@ from ..covariance.layout import CHANNEL, Layout
 from ..covariance.refusal import locate, placed, refuse
 from ..covariance.state import State
 from ..nn.layer import Layer
-from .functions import HANDLERS, TRANSPARENT
+from .functions import DRAWS, DROPS, HANDLERS, TRANSPARENT
 from .symbol import Symbol
 
 _PLAIN = {"linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "embedding"}
@@ -35,6 +35,7 @@ class Recorder(TorchFunctionMode):
         self.used: dict[int, str] = {}
         self.leaves: list[str] = []
         self.batch, self.dtype = 0, torch.get_default_dtype()
+        self.differentiates = False
 
     def where(self) -> str:
         """The dotted name and type of the module that is running."""
@@ -54,6 +55,7 @@ class Recorder(TorchFunctionMode):
 
     def run(self, args: tuple) -> Any:
         """The model's output on symbolic values."""
+        self.differentiates = torch.is_grad_enabled()
         tokens = (active.current.set(self), locate.set(self.where))
         try:
             with self, _eager():
@@ -89,6 +91,8 @@ class Recorder(TorchFunctionMode):
 
     def _check(self, layer: Layer) -> None:
         """Refuse a layer whose rule may not describe what its forward computes."""
+        if self.differentiates and not torch.is_grad_enabled():
+            refuse("forward runs it under torch.no_grad(), so it is not trained, which has no rule; expected it outside")
         order = type(layer).__mro__
         forward = next(i for i, c in enumerate(order) if "forward" in vars(c))
         rule = next(i for i, c in enumerate(order) if "propagate" in vars(c))
@@ -128,13 +132,18 @@ class Recorder(TorchFunctionMode):
 
     def data(self, x: Tensor, layout: Layout) -> Symbol:
         """A tensor as a value with the given layout (one tag an axis)."""
-        if x.shape[0] != self.batch:
-            raise ValueError(placed(f"expected the batch axis first with {self.batch} inputs, got shape {tuple(x.shape)}"))
-        order = [1 + layout.index((tag,)) for tag in (CHANNEL, *range(x.ndim - 2))]
-        with torch._C.DisableTorchFunctionSubclass():
-            values = x.permute(0, *order)
+        values = self.ordered(x, layout)
         state = State.of(Input(values), values.shape[1], layout)
         return Symbol.make(state, x.shape[0], x.dtype, x.device)
+
+    def ordered(self, x: Tensor, layout: Layout) -> Tensor:
+        """A tensor of the given layout (at most one tag an axis) as (N, C, *S)."""
+        if x.shape[0] != self.batch:
+            raise ValueError(placed(f"expected the batch axis first with {self.batch} inputs, got shape {tuple(x.shape)}"))
+        held = sorted((group[0], 1 + i) for i, group in enumerate(layout) if group)  # CHANNEL is -1: first
+        empty = [1 + i for i, group in enumerate(layout) if not group]
+        with torch._C.DisableTorchFunctionSubclass():
+            return x.permute(0, *(i for _, i in held), *empty)[(..., *(0 for _ in empty))]
 
     def symbol(self, state: State, like: Symbol, view: bool = False) -> Symbol:
         """A new value; a view shares the storage of `like`."""
@@ -152,6 +161,8 @@ class Recorder(TorchFunctionMode):
             if isinstance(a, torch.nn.Parameter):
                 self._parameter(a, func)
         if not any(isinstance(a, Symbol) for a in flat):
+            if func in DRAWS or (func in DROPS and _drops(*args, **kwargs)):
+                refuse(f"{_name(func)} gives one random draw, not its law. Expected tt.nn.Dropout, evaluation mode, or no noise")
             return func(*args, **kwargs)
         handler = HANDLERS.get(func)
         if handler is None:
@@ -168,7 +179,7 @@ class Recorder(TorchFunctionMode):
         if _name(func) in _PLAIN:
             refuse(
                 f"a plain torch.nn layer ({_name(func)} with '{name}') has no law for its weights. Expected the layer of the "
-                "same name in torchtangents.nn, which takes the same arguments and w_std, b_std"
+                "same name in torchtangents.nn, which takes the same arguments and w_std, b_std, or tt.from_torch(model)"
             )
         refuse(
             f"forward uses the parameter '{name}' directly (in {_name(func)}), which has no law at infinite width. "
@@ -179,6 +190,11 @@ class Recorder(TorchFunctionMode):
 def _name(func: Any) -> str:
     name = getattr(func, "__name__", str(func))
     return getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name
+
+
+def _drops(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> bool:
+    """Whether dropout with these arguments does anything."""
+    return training and p > 0
 
 
 def _suggestion(name: str) -> str:
