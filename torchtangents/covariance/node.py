@@ -60,6 +60,7 @@ class Node:
     """
 
     local = True
+    wide = False  # whether its sums cancel, so that a program with it runs in float64
 
     def __init__(
         self,
@@ -75,6 +76,9 @@ class Node:
         self.pending = any(i.pending for i in inputs)  # a trained gain that no random layer or function followed
         self.layer = here()
         self.cache: dict[object, Node] = {}  # steps already recorded from this one
+
+    def widen(self) -> None:
+        """Hold what enters the program here in float64."""
 
     def reads(self, twin: Node, wanted: Planes) -> Planes:
         """The planes of every input that the planes `wanted` of the output need."""

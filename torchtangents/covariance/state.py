@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from torch import Tensor
+
 from . import layout as tags
+from .attention import Attend, Bilinear, allowed_keys
 from .combine import Mixture
 from .dual import Dual
 from .laws import Affine, Dropout
@@ -160,6 +163,24 @@ class State:
         """Read every position of a spatial axis as more channels; the axis is removed."""
         channels = self.channels * self.size[axis]
         return self._to(Trace(self.node(), axis), tags.drop(self.layout, axis), channels)
+
+    # All pairs of positions
+
+    def attend(
+        self, scores: str, scale: Scalar | None, keys: Tensor | None = None, pairs: Tensor | None = None
+    ) -> State:
+        """Self-attention over the positions of (N, T, C), without its weights' random signs.
+
+        With a `scale` the scores are deterministic, K' = G1 K G2^T and G = f(scale K(x, x)); without, K' = K sum K^2.
+        keys: (N, T) and pairs: (T, T), booleans, True where a key may be read.
+        """
+        if len(self.layout) != 2 or self.layout[1] != (CHANNEL,) or CHANNEL in self.layout[0]:
+            refuse(f"expected (N, positions, channels), got {(-1, *self.shape)} with axes {self.layout}")
+        if len(self.layout[0]) != len(self.size):
+            refuse(f"expected all positions on axis 1 of {(-1, *self.shape)}")
+        node = self.node()
+        allowed = allowed_keys(keys, pairs, self.layout[0], self.size)
+        return self._to(Bilinear(node, allowed) if scale is None else Attend(node, scale, scores, allowed))
 
     # Random layers
 

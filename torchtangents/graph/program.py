@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..covariance.kinked import ABReLU, Sign
-from ..covariance.laws import Given, Input
 from ..covariance.layout import CHANNEL
 from ..covariance.node import Node
 from ..covariance.pointwise import Pointwise
@@ -33,13 +32,12 @@ class Program:
         self.widened = False
         if self.smooth:
             for step in self.steps:
-                if isinstance(step, (Input, Given)):
-                    step.widen()
+                step.widen()
 
     @property
     def smooth(self) -> bool:
-        """Whether a function other than a piecewise linear one occurs: such programs run in float64."""
-        return any(isinstance(s, Pointwise) and not isinstance(s.dual, (ABReLU, Sign)) for s in self.steps)
+        """Whether a function other than a piecewise linear one occurs, or sums that cancel: such programs run in float64."""
+        return any(s.wide or (isinstance(s, Pointwise) and not isinstance(s.dual, (ABReLU, Sign))) for s in self.steps)
 
     @property
     def width(self) -> torch.dtype:
@@ -53,8 +51,7 @@ def widened(program: Program) -> Program:
     for step in program.steps:
         twin = copy.copy(step)
         twin.inputs = tuple(new[i] for i in step.inputs)
-        if isinstance(twin, (Input, Given)):
-            twin.widen()
+        twin.widen()
         new[step] = twin
     out = copy.copy(program)
     out.root, out.steps, out.widened = new[program.root], [new[s] for s in program.steps], True

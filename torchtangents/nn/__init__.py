@@ -1,6 +1,7 @@
 """Layers: each a `torch.nn` module with the rule of its infinite-width kernel beside its forward pass."""
 
 from .analytic import GELU, RBF, Cos, Erf, SigmoidLike, Sin
+from .attention import SelfAttention
 from .convolution import Conv1d, Conv2d
 from .elementwise import ELU, Elementwise, Sigmoid, SiLU, Softplus, Tanh
 from .linear import Linear
@@ -13,6 +14,6 @@ from .structure import Dropout, Flatten, Identity
 __all__ = [
     "ELU", "GELU", "RBF", "ABReLU", "Abs", "AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "CircularPad1d",
     "CircularPad2d", "Conv1d", "Conv2d", "Cos", "Dropout", "Elementwise", "Erf", "Flatten", "GlobalAvgPool",
-    "GlobalSumPool", "Hardtanh", "Identity", "LayerNorm", "LeakyReLU", "Linear", "ReLU", "SiLU", "Sigmoid",
+    "GlobalSumPool", "Hardtanh", "Identity", "LayerNorm", "LeakyReLU", "Linear", "ReLU", "SelfAttention", "SiLU", "Sigmoid",
     "SigmoidLike", "Sign", "Sin", "Softplus", "SumPool1d", "SumPool2d", "Tanh", "ZeroPad1d", "ZeroPad2d",
 ]  # fmt: skip
