@@ -5,6 +5,8 @@ from torch.nn import Sequential
 
 import torchtangents as tt
 
+from . import cases_attention
+
 n = tt.nn
 
 
@@ -113,9 +115,15 @@ DEEP = {
 BY_QUADRATURE = {f"fc-{name}" for name in ("gelu-tanh", "tanh", "sigmoid", "silu", "elu", "softplus", "hardtanh")}
 IMAGES = {**AWKWARD, **STRUCTURE}
 NETS = {**IMAGES, **DEEP}
+INPUTS = {}  # of cases with inputs of their own: (count, dtype, seed) -> a tensor, or a tuple of forward's arguments
+NETS |= cases_attention.NETS
+INPUTS |= cases_attention.INPUTS
+NO_COMPILED_RULE = cases_attention.NO_COMPILED_RULE  # cases with a step that csrc has no rule for
 
 
 def inputs(name, count=3, dtype=torch.float64, seed=1):
     """Inputs for a case."""
+    if name in INPUTS:
+        return INPUTS[name](count, dtype, seed)
     shape = (count, 4) if name in DEEP else (count, 3, 7, 5)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)

@@ -11,13 +11,13 @@ from torchtangents.engine.cpu import Prepared
 from torchtangents.engine.needs import output_planes
 from torchtangents.graph.program import record
 
-from ..cases import AWKWARD, BY_QUADRATURE, NETS, inputs
+from ..cases import AWKWARD, BY_QUADRATURE, NETS, NO_COMPILED_RULE, inputs
 from ..tolerances import FLOAT32, FLOAT32_POOLED, QUADRATURE, SAME
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled extension is not in use")
 
 BY_REFERENCE = {"fc-hardtanh"}  # kinks away from 0: no table is accurate
-CASES = [name for name in NETS if name not in BY_REFERENCE]
+CASES = [name for name in NETS if name not in BY_REFERENCE | NO_COMPILED_RULE]
 SIZES = {
     "shared": lambda name, dtype: (rounded(name, 5, 1).to(dtype), None),
     "cross": lambda name, dtype: (rounded(name, 3, 1).to(dtype), rounded(name, 19, 2).to(dtype)),
@@ -99,6 +99,14 @@ def test_inputs_of_two_sizes(name, size):
 def test_what_has_no_rule_is_refused_by_name_and_left_to_the_reference(name):
     net, x = NETS[name](), inputs(name)
     with pytest.raises(tt.UnsupportedError, match="Hardtanh: no table is accurate"):
+        tt.kernels(net, x, backend="cpu")
+    assert torch.equal(tt.ntk(net, x), tt.ntk(net, x, backend="reference"))
+
+
+@pytest.mark.parametrize("name", sorted(NO_COMPILED_RULE))
+def test_steps_without_a_rule_are_left_to_the_reference(name):
+    net, x = NETS[name](), inputs(name)
+    with pytest.raises(tt.UnsupportedError, match="has no compiled rule"):
         tt.kernels(net, x, backend="cpu")
     assert torch.equal(tt.ntk(net, x), tt.ntk(net, x, backend="reference"))
 

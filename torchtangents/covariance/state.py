@@ -20,6 +20,7 @@ from .layout import CHANNEL, Layout
 from .maps import Linear, Sum, Trace, Window
 from .node import Node
 from .pointwise import Normalize
+from .position import Position
 from .refusal import placed, refuse
 from .rows import Rows
 from .terms import Scalar, Term, applied, merged, moments
@@ -166,9 +167,7 @@ class State:
 
     # All pairs of positions
 
-    def attend(
-        self, scores: str, scale: Scalar | None, keys: Tensor | None = None, pairs: Tensor | None = None
-    ) -> State:
+    def attend(self, scores: str, scale: Scalar | None, keys: Tensor | None = None, pairs: Tensor | None = None) -> State:
         """Self-attention over the positions of (N, T, C), without its weights' random signs.
 
         With a `scale` the scores are deterministic, K' = G1 K G2^T and G = f(scale K(x, x)); without, K' = K sum K^2.
@@ -194,6 +193,16 @@ class State:
     def affine(self, w2: Scalar, b2: Scalar, grow: Scalar, shift: Scalar, channels: int, taps: int = 1) -> State:
         """Random weights: K' = w2 K + b2 and Theta' = grow K + shift + w2 Theta, K the mean over `taps`."""
         return self._to(Affine(self.node(), w2, b2, grow, shift, taps), None, channels)
+
+    def positional(
+        self, power: Scalar, shift: Scalar, shared: Iterable[bool], channels: int, matrix: Tensor | None = None
+    ) -> State:
+        """Gaussians at the positions of this value, the same for every input: K = power R, Theta = shift R.
+
+        R is the identity, ones along the axes that are `shared`, or the given (T, T) matrix over all positions.
+        """
+        like = self.groups[0][1][0].base
+        return self._to(Position(like, power, shift, tuple(shared), matrix), None, channels)
 
     # Elementwise
 

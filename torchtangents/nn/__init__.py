@@ -9,11 +9,12 @@ from .normalization import LayerNorm
 from .padding import CircularPad1d, CircularPad2d, ZeroPad1d, ZeroPad2d
 from .piecewise import ABReLU, Abs, Hardtanh, LeakyReLU, ReLU, Sign
 from .pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, GlobalSumPool, SumPool1d, SumPool2d
+from .position import PositionalEmbedding
 from .structure import Dropout, Flatten, Identity
 
 __all__ = [
-    "ELU", "GELU", "RBF", "ABReLU", "Abs", "AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "CircularPad1d",
-    "CircularPad2d", "Conv1d", "Conv2d", "Cos", "Dropout", "Elementwise", "Erf", "Flatten", "GlobalAvgPool",
-    "GlobalSumPool", "Hardtanh", "Identity", "LayerNorm", "LeakyReLU", "Linear", "ReLU", "SelfAttention", "SiLU", "Sigmoid",
+    "ELU", "GELU", "RBF", "ABReLU", "Abs", "AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "CircularPad1d", "CircularPad2d",
+    "Conv1d", "Conv2d", "Cos", "Dropout", "Elementwise", "Erf", "Flatten", "GlobalAvgPool", "GlobalSumPool", "Hardtanh",
+    "Identity", "LayerNorm", "LeakyReLU", "Linear", "PositionalEmbedding", "ReLU", "SelfAttention", "SiLU", "Sigmoid",
     "SigmoidLike", "Sign", "Sin", "Softplus", "SumPool1d", "SumPool2d", "Tanh", "ZeroPad1d", "ZeroPad2d",
 ]  # fmt: skip

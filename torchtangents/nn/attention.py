@@ -68,6 +68,8 @@ class SelfAttention(RandomLayer, Layer):
 
     channel_dim = -1
     batch_first = True  # what torch.nn.TransformerEncoder asks for
+    value_law: Law
+    key_law: Law
     q_proj_weight: torch.nn.Parameter | None
 
     def __init__(
@@ -97,7 +99,7 @@ class SelfAttention(RandomLayer, Layer):
         super().__init__()
         if scores not in SCORES or scale not in SCALES:
             raise ValueError(f"SelfAttention: expected scores in {SCORES} and scale in {SCALES}, got {scores!r} and {scale!r}")
-        if num_heads < 1 or (key_dim is None or value_dim is None) and embed_dim % num_heads:
+        if num_heads < 1 or ((key_dim is None or value_dim is None) and embed_dim % num_heads):
             raise ValueError(
                 f"SelfAttention: expected embed_dim={embed_dim} as a multiple of num_heads={num_heads}, or key_dim and value_dim"
             )
@@ -200,5 +202,5 @@ class SelfAttention(RandomLayer, Layer):
             )
 
     def extra_repr(self) -> str:
-        causal = ", causal=True" if self.causal else ""
-        return f"{self.embed_dim}, num_heads={self.num_heads}, scores={self.scores!r}, scale={self.scale!r}{causal}, {self.law.describe()}"
+        options = f"scores={self.scores!r}, scale={self.scale!r}, causal={self.causal}"
+        return f"{self.embed_dim}, num_heads={self.num_heads}, {options}, {self.law.describe()}"

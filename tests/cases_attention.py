@@ -1,0 +1,87 @@
+"""Cases over tokens: attention, positional embeddings, transformers. Merged into tests/cases.py."""
+
+import torch
+from torch.nn import Sequential
+
+import torchtangents as tt
+
+n = tt.nn
+T, C = 5, 4
+
+
+def head():
+    return Sequential(torch.nn.Flatten(), n.Linear(8 * T, 1, w_std=1.2))
+
+
+def attention(**options):
+    """Random features, attention of them, a kink, and a read-out of every position."""
+    body = n.SelfAttention(8, 2, w_std=1.3, **options)
+    return lambda: Sequential(n.Linear(C, 8, w_std=1.2), n.ReLU(), body, n.ReLU(), head())
+
+
+class Residual(torch.nn.Module):
+    """x + attention(LayerNorm(x)), pooled."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.norm, self.attention = n.Linear(C, 8), n.LayerNorm(8), n.SelfAttention(8, 2)
+        self.linear, self.read = n.Linear(8, 8), n.Linear(8, 1)
+
+    def forward(self, x):
+        x = self.embed(x)
+        x = x + self.attention(self.norm(x))
+        return self.read(torch.relu(self.linear(x)).mean(1))
+
+
+class Patches(torch.nn.Module):
+    """A convolution, its positions as tokens in the order of columns, attention, and a pool."""
+
+    def __init__(self, causal=False):
+        super().__init__()
+        self.stem, self.attention, self.read = n.Conv2d(3, 8, 3, stride=2), n.SelfAttention(8, 2, causal=causal), n.Linear(8, 1)
+        self.position = n.PositionalEmbedding((8, 3, 2), 0.5, channel_dim=1, decay=lambda d: torch.exp(-d))
+
+    def forward(self, x):
+        x = self.position(torch.relu(self.stem(x)))
+        x = self.attention(x.permute(0, 3, 2, 1).flatten(1, 2))
+        return self.read(torch.relu(x).mean(1))
+
+
+def position(*layers, **options):
+    return lambda: Sequential(n.Linear(C, 8), n.PositionalEmbedding((T, 8), **options), *layers, n.ReLU(), head())
+
+
+def decay(d):
+    return torch.exp(-0.5 * d)
+
+
+TOKENS = {
+    "attention-softmax": attention(),
+    "attention-relu": attention(scores="relu", key_std=0.8),
+    "attention-abs": attention(scores="abs"),
+    "attention-identity": attention(scores="identity", value_std=0.9),
+    "attention-root": attention(scores="identity", scale="1/sqrt(d)", key_std=0.6),
+    "attention-root-causal": attention(scores="identity", scale="1/sqrt(d)", key_std=0.6, causal=True),
+    "attention-causal": attention(causal=True, bias=False),
+    "attention-standard": attention(parameterization="standard"),
+    "attention-first": lambda: Sequential(n.SelfAttention(C, 2), n.SelfAttention(C, 1), n.ReLU(), n.Linear(C, 8), head()),
+    "attention-residual": Residual,
+    "attention-positions": lambda: Sequential(n.Linear(C, 8), n.SelfAttention(8), n.Erf(), n.Linear(8, 8)),
+    "position-add": position(std=0.7),
+    "position-decay": position(std=0.7, decay=decay, parameterization="standard"),
+    "position-shared": lambda: Sequential(n.PositionalEmbedding((1, C), 0.7), n.Linear(C, 8), n.ReLU(), head()),
+    "position-cat": lambda: Sequential(n.PositionalEmbedding((T, 2), 0.7, mode="cat"), n.SelfAttention(C + 2), n.Linear(C + 2, 8), head()),
+}  # fmt: skip
+IMAGES = {"attention-patches": Patches, "attention-patches-causal": lambda: Patches(True)}
+NETS = {**TOKENS, **IMAGES}
+NO_COMPILED_RULE = set(NETS)
+
+
+def normal(shape, count, dtype, seed):
+    return torch.randn((count, *shape), generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+INPUTS = {
+    **{name: (lambda count, dtype, seed: normal((T, C), count, dtype, seed)) for name in TOKENS},
+    **{name: (lambda count, dtype, seed: normal((3, 7, 5), count, dtype, seed)) for name in IMAGES},
+}

@@ -1,0 +1,74 @@
+"""The oracle's rules for steps that read all pairs of positions, or hold values of their own at positions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..covariance.attention import Attend, Bilinear, attention_weights
+from ..covariance.position import Position
+from .dense import Cov, Whole, _zero, run
+
+
+def _matrix(k: Tensor, batch: int) -> Tensor:
+    """(*batch, *Sa, *Sb) as (*batch, Ta, Tb)."""
+    n = (k.ndim - batch) // 2
+    one, two = k.shape[batch : batch + n].numel(), k.shape[batch + n :].numel()
+    return k.reshape(*k.shape[:batch], one, two)
+
+
+def _each_pair(c: Cov, values: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Per-input tensors of the sides of one covariance, broadcast over its batch."""
+    one, two = values[c.a], values[c.b]
+    return (one, two) if c.batch == 1 else (one[:, None], two[None])
+
+
+def mixed(x: Whole, matrices: tuple[Tensor, Tensor], sizes: tuple[tuple[int, ...], tuple[int, ...]]) -> Whole:
+    """K' = G1 K G2^T with a matrix for each input."""
+
+    def both(c: Cov) -> Tensor:
+        one, two = _each_pair(c, matrices)
+        out = torch.einsum("...pk,...kl,...ql->...pq", one, _matrix(c.k, c.batch), two)
+        return out.reshape(*out.shape[:-2], *sizes[c.a], *sizes[c.b])
+
+    def mean(m: Tensor, side: int) -> Tensor:
+        return torch.einsum("npk,nk->np", matrices[side], m.flatten(1)).reshape(len(m), *sizes[side])
+
+    return x.each(both, both, mean)
+
+
+@run.register
+def _(step: Attend, twin: Attend, x: Whole) -> Whole:
+    matrices = []
+    for one, own in zip((step, twin), x.own, strict=True):
+        allowed = one.allowed
+        logits = _matrix(own, 1) * one.scale
+        matrices.append(attention_weights(logits, one.scores, allowed))
+    return mixed(x, (matrices[0], matrices[1]), (step.size, twin.size))
+
+
+@run.register
+def _(step: Bilinear, twin: Bilinear, x: Whole) -> Whole:
+    allowed = []
+    for one, own in zip((step, twin), x.own, strict=True):
+        t = _matrix(own, 1).shape[1]
+        ones = torch.ones(len(own), t, t, dtype=own.dtype)
+        allowed.append(ones if one.allowed is None else ones * one.allowed)
+
+    def over_keys(c: Cov, k: Tensor) -> Tensor:
+        one, two = _each_pair(c, (allowed[0], allowed[1]))
+        return torch.einsum("...pk,...kl,...ql->...pq", one, _matrix(k, c.batch), two).reshape(k.shape)
+
+    def ntk(c: Cov) -> Tensor:
+        return over_keys(c, x.cross**2) * c.k + 2 * x.cross * over_keys(c, x.cross * c.k)
+
+    return x.each(lambda c: over_keys(c, c.k**2) * c.k, ntk, _zero)
+
+
+@run.register
+def _(step: Position, twin: Position, x: Whole) -> Whole:
+    def r(c: Cov) -> Tensor:
+        sizes = (step.size, twin.size)
+        return step.correlation(sizes[c.a], sizes[c.b], c.k).expand_as(c.k)
+
+    return x.each(lambda c: step.power * r(c), lambda c: step.shift * r(c), _zero)
