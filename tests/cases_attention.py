@@ -9,8 +9,12 @@ n = tt.nn
 T, C = 5, 4
 
 
-def head():
-    return Sequential(torch.nn.Flatten(), n.Linear(8 * T, 1, w_std=1.2))
+def head(width=8):
+    return Sequential(torch.nn.Flatten(), n.Linear(width * T, 1, w_std=1.2))
+
+
+def encoder(**options):
+    return n.TransformerEncoderLayer(C, 2, 12, **options)
 
 
 def attention(**options):
@@ -67,6 +71,9 @@ TOKENS = {
     "attention-first": lambda: Sequential(n.SelfAttention(C, 2), n.SelfAttention(C, 1), n.ReLU(), n.Linear(C, 8), head()),
     "attention-residual": Residual,
     "attention-positions": lambda: Sequential(n.Linear(C, 8), n.SelfAttention(8), n.Erf(), n.Linear(8, 8)),
+    "encoder-pre-norm": lambda: Sequential(encoder(activation="gelu", norm_first=True), encoder(norm_first=True), n.LayerNorm(C), head(C)),
+    "encoder-post-norm": lambda: Sequential(encoder(causal=True), encoder(scores="relu", b_std=0.3), n.Linear(C, 8), n.ReLU(), head()),
+    "encoder-of-torch": lambda: Sequential(n.Linear(C, 8), torch.nn.TransformerEncoder(n.TransformerEncoderLayer(8, 2, 12), 2, enable_nested_tensor=False), head()),
     "position-add": position(std=0.7),
     "position-decay": position(std=0.7, decay=decay, parameterization="standard"),
     "position-shared": lambda: Sequential(n.PositionalEmbedding((1, C), 0.7), n.Linear(C, 8), n.ReLU(), head()),

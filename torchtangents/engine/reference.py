@@ -112,7 +112,8 @@ class Execution:
         if memory:
             self.kept1.memory[step] = memory
         if self.needs.means[step]:
-            self.kept1.means[step] = step.mean(memory, means)
+            mean = step.mean(memory, means)  # data know those of all inputs
+            self.kept1.means[step] = mean if mean is None or step.inputs else mean[self.batch1]
 
 
 def _count(batch: slice) -> int:

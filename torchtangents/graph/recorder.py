@@ -161,6 +161,8 @@ class Recorder(TorchFunctionMode):
 
     def _parameter(self, parameter: torch.nn.Parameter, func: Any) -> None:
         name = self.parameters.get(id(parameter), "an unregistered parameter")
+        if instead := _instead(_name(func)):
+            refuse(f"{_name(func)} with the parameter '{name}' has no infinite-width rule. {instead}")
         if _name(func) in ("linear", "conv1d", "conv2d", "conv3d", "embedding", "layer_norm"):
             refuse(
                 f"a plain torch.nn layer ({_name(func)} with '{name}') has no law for its weights. Expected the layer of the "
@@ -177,7 +179,23 @@ def _name(func: Any) -> str:
     return getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name
 
 
+def _instead(name: str) -> str | None:
+    """What to use for the sequence models of torch, whose own parametrisation has no limit with a rule."""
+    if "attention" in name or name == "_transformer_encoder_layer_fwd":
+        return (
+            "Expected tt.nn.SelfAttention, or tt.nn.TransformerEncoderLayer: scores over d (not sqrt(d)) with one weight for "
+            "queries and keys"
+        )
+    if name.startswith(("rnn_", "lstm", "gru")):
+        return "Expected tt.nn.RNN (gated units have no rule)"
+    return None
+
+
 def _suggestion(name: str) -> str:
+    if instead := _instead(name):
+        return instead + "."
+    if name in ("matmul", "__matmul__", "__rmatmul__", "bmm", "baddbmm", "einsum"):
+        return "For attention (q @ k^T) expected tt.nn.SelfAttention; products of two recorded values have no rule."
     if "max" in name:
         return "Expected an average pool (tt.nn.AvgPool2d) in its place."
     if "norm" in name:

@@ -36,7 +36,7 @@ class SelfAttention(RandomLayer, Layer):
     Args:
         embed_dim: number of channels C, in and out.
         num_heads: of the finite network; the kernel is that of infinitely many.
-        dropout: of the attention weights; only 0 has a kernel.
+        dropout: of the attention weights in training, which has no kernel.
         bias: an output bias. Queries, keys and values have none.
         device, dtype: as in torch.nn.
         scores: zeta: "softmax", "relu", "abs" or "identity".
@@ -49,12 +49,12 @@ class SelfAttention(RandomLayer, Layer):
         b_std, parameterization: as in `Linear`.
 
     forward(input, key_padding_mask=None, attn_mask=None): input (N, T, C); key_padding_mask (N, T), True where a key is
-    padding, and attn_mask (T, T), True where a query may not read a key, as in `torch.nn.MultiheadAttention`. A query without
-    any key gets the bias alone.
+    padding, and attn_mask (T, T), True where a query may not read a key, as in `torch.nn.MultiheadAttention`; or numbers, 0 and
+    -inf. A query without any key gets the bias alone.
 
     Raises:
         UnsupportedError: when a kernel is asked for: dropout, "1/sqrt(d)" with other scores or tied weights, "1/d" with
-            weights that are not tied, masks that are not boolean.
+            weights that are not tied, masks of other numbers.
         ValueError: sizes that do not fit, unknown options.
 
     Hron, Bahri, Sohl-Dickstein and Novak 2020 (arXiv 2006.10540).
@@ -67,7 +67,7 @@ class SelfAttention(RandomLayer, Layer):
     """
 
     channel_dim = -1
-    batch_first = True  # what torch.nn.TransformerEncoder asks for
+    batch_first, _qkv_same_embed_dim = True, False  # torch.nn.TransformerEncoder asks, and then takes no path of its own
     value_law: Law
     key_law: Law
     q_proj_weight: torch.nn.Parameter | None
@@ -157,12 +157,11 @@ class SelfAttention(RandomLayer, Layer):
         for name, mask, shape in (("key_padding_mask", padding, (n, t)), ("attn_mask", unread, (t, t))):
             if mask is None:
                 continue
-            if mask.dtype != torch.bool:
-                refuse(f"expected {name} as booleans, got {mask.dtype}; scores with added numbers have no rule")
+            if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == -torch.inf)).all()):
+                refuse(f"expected {name} as booleans, or 0 and -inf, got {mask.dtype}; scores with added numbers have no rule")
             if tuple(mask.shape) != shape:
                 raise ValueError(placed(f"expected {name} of shape {shape}, got {tuple(mask.shape)}"))
-        keys = None if padding is None else ~padding
-        pairs = None if unread is None else ~unread
+        keys, pairs = (None if mask is None else ~mask if mask.dtype == torch.bool else mask == 0 for mask in (padding, unread))
         if self.causal:
             past = torch.ones(t, t, dtype=torch.bool, device=None if pairs is None else pairs.device).tril()
             pairs = past if pairs is None else pairs & past
@@ -189,7 +188,7 @@ class SelfAttention(RandomLayer, Layer):
         return k.affine(product, b2, grow[ntk], b2 if ntk else float(bias), self.embed_dim)
 
     def _check(self) -> None:
-        if self.dropout:
+        if self.dropout and self.training:
             refuse(f"dropout={self.dropout} of attention weights has no rule; expected dropout=0 and a Dropout layer after it")
         if self.scale == "1/d" and not self.tied:
             refuse(
