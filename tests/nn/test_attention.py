@@ -90,6 +90,18 @@ def test_scores_over_the_root_of_d(name):
     check(net, torch.randn(3, T, C), 8000)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [{"key_std": 1.3}, {"scores": "identity", "scale": "1/sqrt(d)", "value_std": 0.8}], ids=["over-d", "root"]
+)
+def test_attention_of_random_features(options):
+    """The NTK of what comes before: features are Gaussian at infinite width, a bias of a few over the width is allowed."""
+    wide = 128
+    attention = n.SelfAttention(wide, 1, b_std=0.3, **options)
+    net = Sequential(n.Linear(C, wide, w_std=1.2), attention, Flatten(), n.Linear(T * wide, 1))
+    check(net, torch.randn(3, T, C), 2000, bias=2 / wide, chunk=50)
+
+
 class Masked(torch.nn.Module):
     """Attention with padding, its mask an argument of forward."""
 
@@ -137,6 +149,17 @@ def test_the_limit_by_hand():
     mine = tt.kernels(n.SelfAttention(C, w_std=1.1, value_std=0.9, key_std=1.3, b_std=0.2), x)
     torch.testing.assert_close(mine.nngp, expected + 0.04)
     torch.testing.assert_close(mine.ntk, 2 * expected + 0.04)
+
+
+def test_the_limit_without_a_nonlinearity_by_hand():
+    """Hron et al. 2020, with Theta = K after one linear layer: c (5 K) + 2 K sum K^2 = 7 c K."""
+    x = torch.randn(2, T, C, dtype=torch.float64)
+    attention = n.SelfAttention(8, scores="identity", scale="1/sqrt(d)", w_std=1.1, value_std=0.9, key_std=0.7, b_std=0.2)
+    k = tt.nngp(n.Linear(C, 8, w_std=1.3), x)
+    expected = (1.1 * 0.9 * 0.49) ** 2 * k * k.square().sum((2, 3), keepdim=True)
+    mine = tt.kernels(Sequential(n.Linear(C, 8, w_std=1.3), attention), x)
+    torch.testing.assert_close(mine.nngp, expected + 0.04)
+    torch.testing.assert_close(mine.ntk, 7 * expected + 0.04)
 
 
 def test_shorter_inputs_are_padded_inputs_with_a_mask():
