@@ -6,6 +6,7 @@ Sums, concatenations and elementwise functions stay symbolic; a linear map colla
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from .dual import Dual
 from .laws import Affine, Dropout
 from .layout import CHANNEL, Layout
 from .maps import Linear, Sum, Trace, Window
+from .masks import Weigh, averaged, both
 from .node import Node
 from .pointwise import Normalize
 from .position import Position
@@ -34,6 +36,7 @@ class State:
 
     groups: Groups
     layout: Layout
+    mask: Tensor | None = None  # (N, *S), True where an input has data; None where all have everywhere
 
     @classmethod
     def of(cls, node: Node, channels: int, layout: Layout | None = None) -> State:
@@ -71,7 +74,25 @@ class State:
         return Mixture(tuple(parts), tuple(c / self.channels for c, _ in self.groups))
 
     def _to(self, node: Node, layout: Layout | None = None, channels: int | None = None) -> State:
-        return State.of(node, self.channels if channels is None else channels, self.layout if layout is None else layout)
+        count = self.channels if channels is None else channels
+        return replace(State.of(node, count, self.layout if layout is None else layout), mask=self.mask)
+
+    # Masks
+
+    def weigh(self, weights: Tensor) -> State:
+        """Numbers (N, *S) for each input and position: K' = w1(p) w2(q) K(p, q)."""
+        return self._to(Weigh(self.node(), weights))
+
+    def masked(self) -> State:
+        """Zeros where there are no data, and no mask from here on; what every step that mixes positions reads."""
+        return self if self.mask is None else replace(self.weigh(self.mask), mask=None)
+
+    def _mixes(self) -> None:
+        if self.mask is not None:
+            refuse(
+                "this operation mixes positions and has no rule for masks. Expected convolutions with zero padding, average or "
+                "sum pools, GlobalAvgPool, attention and Flatten between the data and the read-out"
+            )
 
     # Axes
 
@@ -93,9 +114,12 @@ class State:
             )
         if self.shape[-1] != expected:
             raise ValueError(placed(f"expected {expected} features on the last axis, got shape {(-1, *self.shape)}"))
-        out = self
+        traced = tuple(1 + t for t in group if t != CHANNEL)
+        out = self.masked() if traced else self
         while len(out.layout[-1]) > 1:
             out = out.trace(next(t for t in out.layout[-1] if t != CHANNEL))
+        if self.mask is not None and traced and out.size:
+            out = replace(out, mask=self.mask.any(traced))
         return out
 
     def images(self, n: int, channels: int) -> tuple[int, ...]:
@@ -132,6 +156,7 @@ class State:
 
     def linear(self, axis: int, rows: Rows) -> State:
         """out[p] = sum_q A[p, q] in[q] along a spatial axis."""
+        self._mixes()
         return self._to(Linear(self.node(), axis, rows))
 
     def gather(self, axis: int, index: Iterable[int]) -> State:
@@ -158,10 +183,22 @@ class State:
 
     def total(self, axis: int, average: bool = True) -> State:
         """The sum or mean over a spatial axis, which is removed."""
+        self._mixes()
         return self._to(Sum(self.node(), axis, average), tags.drop(self.layout, axis))
+
+    def totals(self, axes: tuple[int, ...], average: bool = True) -> State:
+        """The sum or mean over the positions of spatial axes that hold data; the axes are removed."""
+        out, left = self, None
+        if self.mask is not None and axes:
+            out = replace(self.weigh(averaged(self.mask, axes, average)), mask=None)
+            left = self.mask.any(tuple(1 + a for a in axes)) if len(axes) < len(self.size) else None
+        for gone, axis in enumerate(sorted(axes)):
+            out = out.total(axis - gone, average and self.mask is None)
+        return replace(out, mask=left) if axes else self
 
     def trace(self, axis: int) -> State:
         """Read every position of a spatial axis as more channels; the axis is removed."""
+        self._mixes()
         channels = self.channels * self.size[axis]
         return self._to(Trace(self.node(), axis), tags.drop(self.layout, axis), channels)
 
@@ -179,12 +216,16 @@ class State:
             refuse(f"expected all positions on axis 1 of {(-1, *self.shape)}")
         node = self.node()
         allowed = allowed_keys(keys, pairs, self.layout[0], self.size)
+        if self.mask is not None:
+            held = self.mask.flatten(1)[:, None].expand(-1, self.mask[0].numel(), -1)
+            allowed = held if allowed is None else allowed & held
         return self._to(Bilinear(node, allowed) if scale is None else Attend(node, scale, scores, allowed))
 
     # Random layers
 
     def window(self, axis: int, offsets: Iterable[int], step: int = 1) -> State:
         """The tied sum of a convolution along a spatial axis: out(p, q) = sum_k in(step p + k, step q + k)."""
+        self._mixes()
         offsets = tuple(offsets)
         if max(offsets) >= self.size[axis]:
             raise ValueError(placed(f"expected at least {max(offsets) + 1} positions (after padding), got {self.size[axis]}"))
@@ -218,6 +259,8 @@ class State:
         if CHANNEL not in held:
             refuse("normalisation over positions alone has no infinite-width rule; expected the channel axis among them")
         axes = tuple(sorted(t for t in held if t != CHANNEL))
+        if axes:
+            self._mixes()
         return self._to(Normalize(self.node(), axes, eps, center, gain, bias))
 
     def dropout(self, keep: float) -> State:
@@ -238,7 +281,7 @@ class State:
                 left.insert(0, (a - b, first))
             elif b > a:
                 right.insert(0, (b - a, second))
-        total = State(tuple(out), self.layout)
+        total = State(tuple(out), self.layout, both(self.mask, other.mask))
         total.node()  # recorded now, under this layer's name
         return total
 
@@ -252,4 +295,5 @@ class State:
     @staticmethod
     def cat(states: list[State]) -> State:
         """Channels side by side."""
-        return State(tuple(g for s in states for g in s.groups), states[0].layout)
+        mask = functools.reduce(both, (s.mask for s in states))
+        return State(tuple(g for s in states for g in s.groups), states[0].layout, mask)

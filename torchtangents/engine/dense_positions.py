@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..covariance.attention import Attend, Bilinear, attention_weights
+from ..covariance.masks import Weigh
 from ..covariance.position import Position
 from .dense import Cov, Whole, _zero, run
 
@@ -63,6 +64,17 @@ def _(step: Bilinear, twin: Bilinear, x: Whole) -> Whole:
         return over_keys(c, x.cross**2) * c.k + 2 * x.cross * over_keys(c, x.cross * c.k)
 
     return x.each(lambda c: over_keys(c, c.k**2) * c.k, ntk, _zero)
+
+
+@run.register
+def _(step: Weigh, twin: Weigh, x: Whole) -> Whole:
+    weights = tuple(s.weights.to(x.cross) for s in (step, twin))
+
+    def both(c: Cov) -> Tensor:
+        one, two = c.sides(weights)  # type: ignore[arg-type]
+        return one * two * c.k
+
+    return x.each(both, both, lambda m, i: m * weights[i])
 
 
 @run.register

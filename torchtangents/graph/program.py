@@ -22,7 +22,7 @@ class Program:
 
     def __init__(self, output: State, batch: int, dtype: torch.dtype, device: torch.device):
         self.output, self.batch, self.dtype, self.device = output, batch, dtype, device
-        state = output
+        state = output.masked()
         for i in range(len(state.layout)):
             while CHANNEL in state.layout[i] and len(state.layout[i]) > 1:
                 state = state.trace(next(t for t in state.layout[i] if t != CHANNEL))
@@ -72,14 +72,14 @@ def ordered(root: Node) -> list[Node]:
     return list(seen)
 
 
-def record(model: torch.nn.Module, args: tuple[Any, ...]) -> Program:
-    """The program of a model on these inputs (tensors, batch first; or symbols)."""
+def record(model: torch.nn.Module, args: tuple[Any, ...], mask: Tensor | bool | None = None) -> Program:
+    """The program of a model on these inputs (tensors, batch first; or symbols), with data where the mask is True."""
     model = getattr(model, "_orig_mod", model)
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}")
     recorder = Recorder(model)
     first = next(a for a in args if isinstance(a, Tensor))
-    recorder.batch = first.shape[0]
+    recorder.batch, recorder.mask = first.shape[0], mask
     versions = [_version(a) for a in args]
     output = recorder.run(args)
     for a, version in zip(args, versions, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from ..covariance import active
 from ..covariance.laws import Input
 from ..covariance.layout import CHANNEL, Layout
+from ..covariance.masks import fitting
 from ..covariance.refusal import locate, placed, refuse
 from ..covariance.state import State
 from ..nn.layer import Layer
@@ -33,6 +35,7 @@ class Recorder(TorchFunctionMode):
         self.used: dict[int, str] = {}
         self.leaves: list[str] = []
         self.batch = 0
+        self.mask: Tensor | bool | None = None  # where the data are; True for everywhere
 
     def where(self) -> str:
         """The dotted name and type of the module that is running."""
@@ -129,7 +132,8 @@ class Recorder(TorchFunctionMode):
         order = [1 + layout.index((tag,)) for tag in (CHANNEL, *range(x.ndim - 2))]
         with torch._C.DisableTorchFunctionSubclass():
             values = x.permute(0, *order)
-        state = State.of(Input(values), values.shape[1], layout)
+        mask = fitting(self.mask, self.batch, tuple(values.shape[2:]), x.device)
+        state = replace(State.of(Input(values), values.shape[1], layout), mask=mask)
         return Symbol.make(state, x.shape[0], x.dtype, x.device)
 
     def symbol(self, state: State, like: Symbol, view: bool = False) -> Symbol:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ..covariance.masks import windowed
 from ..covariance.refusal import refuse
 from ..covariance.state import State
 from .law import Law, RandomLayer, Scalar
@@ -55,9 +57,13 @@ class _Convolution(RandomLayer, Layer):
         if self.padding_mode not in ("zeros", "circular"):
             refuse(f"expected padding_mode 'zeros' or 'circular', got {self.padding_mode!r}")
         axes = k.images(len(self.kernel_size), self.in_channels)
+        mask, k = k.mask, k.masked()
         for i, axis in enumerate(axes):
             offsets = range(0, self.dilation[i] * self.kernel_size[i], self.dilation[i])
             k = k.pad(axis, *self._pads(i), mode=self.padding_mode).window(axis, offsets, self.stride[i])
+            if mask is not None:
+                mask = windowed(mask, axis, k.size[axis], offsets[-1], self.stride[i], *self._pads(i))
+        k = replace(k, mask=mask)
         taps = math.prod(self.kernel_size)
         return self.law.affine(k, self.fan_in, self.out_channels, self.bias is not None, taps)
 
