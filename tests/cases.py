@@ -127,3 +127,18 @@ def inputs(name, count=3, dtype=torch.float64, seed=1):
         return INPUTS[name](count, dtype, seed)
     shape = (count, 4) if name in DEEP else (count, 3, 7, 5)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def each(change, x):
+    """A change of every tensor of a case's inputs, which are one or a tuple."""
+    return tuple(change(t) for t in x) if isinstance(x, tuple) else change(x)
+
+
+def floats(change, x):
+    """The same of numbers alone, not of tokens, masks and edges."""
+    return each(lambda t: change(t) if t.is_floating_point() else t, x)
+
+
+def arguments(x):
+    """As a recording takes them."""
+    return x if isinstance(x, tuple) else (x,)

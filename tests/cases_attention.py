@@ -13,8 +13,13 @@ def head(width=8):
     return Sequential(torch.nn.Flatten(), n.Linear(width * T, 1, w_std=1.2))
 
 
-def encoder(**options):
-    return n.TransformerEncoderLayer(C, 2, 12, **options)
+def encoder(width=C, **options):
+    return n.TransformerEncoderLayer(width, 2, 12, **options)
+
+
+class Transposed(torch.nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2)
 
 
 def attention(**options):
@@ -79,8 +84,35 @@ TOKENS = {
     "position-shared": lambda: Sequential(n.PositionalEmbedding((1, C), 0.7), n.Linear(C, 8), n.ReLU(), head()),
     "position-cat": lambda: Sequential(n.PositionalEmbedding((T, 2), 0.7, mode="cat"), n.SelfAttention(C + 2), n.Linear(C + 2, 8), head()),
 }  # fmt: skip
+
+
+class Graph(torch.nn.Module):
+    """Two graph convolutions and a mean over the nodes."""
+
+    def __init__(self, sparse=False):
+        super().__init__()
+        self.a, self.b, self.c = n.Linear(C, 8), n.Linear(8, 8), n.Linear(8, 1)
+        self.first, self.second = n.Aggregate(sparse), n.Aggregate(sparse)
+
+    def forward(self, x, graph):
+        x = torch.relu(self.first(self.a(x), graph))
+        return self.c(torch.relu(self.b(self.second(x, graph))).mean(1))
+
+
+def words(*layers):
+    """Tokens, of which 0 is padding; in float64 as its inputs have no dtype to follow."""
+    return lambda: Sequential(n.Embedding(6, 8, 0, w_std=1.3), *layers).double()
+
+
+WORDS = {
+    "embedding": words(n.ReLU(), head()),
+    "embedding-standard": lambda: Sequential(n.Embedding(6, 8, parameterization="standard"), n.Linear(8, 8), n.Abs(), head()).double(),
+    "embedding-conv": lambda: Sequential(n.Embedding(6, 8), Transposed(), n.Conv1d(8, 8, 3, padding=1), n.ReLU(), n.GlobalAvgPool()).double(),
+    "embedding-attention": words(n.PositionalEmbedding((T, 8), 0.5), encoder(8, norm_first=True), n.LayerNorm(8), n.Linear(8, 8), n.ReLU(), head()),
+}  # fmt: skip
+GRAPHS = {"graph": Graph, "graph-sparse": lambda: Graph(True)}
 IMAGES = {"attention-patches": Patches, "attention-patches-causal": lambda: Patches(True)}
-NETS = {**TOKENS, **IMAGES}
+NETS = {**TOKENS, **IMAGES, **WORDS, **GRAPHS}
 NO_COMPILED_RULE = set(NETS)
 
 
@@ -88,7 +120,26 @@ def normal(shape, count, dtype, seed):
     return torch.randn((count, *shape), generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
+def tokens(count, dtype, seed):
+    return torch.randint(0, 6, (count, T), generator=torch.Generator().manual_seed(seed))
+
+
+def graphs(sparse):
+    """Nodes with features, and weights or lists of edges."""
+
+    def drawn(count, dtype, seed):
+        x, generator = normal((T, C), count, dtype, seed), torch.Generator().manual_seed(seed + 1)
+        if sparse:
+            return x, torch.randint(-1, T, (count, 7, 2), generator=generator)
+        return x, torch.rand(count, T, T, generator=generator, dtype=dtype)
+
+    return drawn
+
+
 INPUTS = {
+    **dict.fromkeys(WORDS, tokens),
+    "graph": graphs(False),
+    "graph-sparse": graphs(True),
     **{name: (lambda count, dtype, seed: normal((T, C), count, dtype, seed)) for name in TOKENS},
     **{name: (lambda count, dtype, seed: normal((3, 7, 5), count, dtype, seed)) for name in IMAGES},
 }

@@ -15,15 +15,12 @@ def as_arguments(x: Any, name: str) -> tuple:
     if not tensors:
         raise TypeError(f"expected {name} as a tensor (N, ..) or a tuple of forward's arguments, got {type(x).__name__}")
     first = tensors[0]
-    if first.ndim < 1 or first.ndim == 1:
+    whole = not first.is_floating_point() and not first.is_complex()  # tokens, or images that forward converts
+    if first.ndim < 1 or (first.ndim == 1 and not whole):
         raise ValueError(
             f"expected {name} with the batch on axis 0 and features after it, got shape {tuple(first.shape)}; add an axis"
         )
-    if not first.is_floating_point():
-        raise TypeError(
-            f"expected {name} in float32 or float64, got {first.dtype}; convert it, e.g. {name}.float() / 255 for images"
-        )
-    if first.dtype not in (torch.float32, torch.float64):
+    if not whole and first.dtype not in (torch.float32, torch.float64):
         raise TypeError(
             f"expected {name} in float32 or float64, got {first.dtype}; half precision cannot hold a kernel, use {name}.float()"
         )

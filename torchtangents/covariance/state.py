@@ -16,6 +16,7 @@ from . import layout as tags
 from .attention import Attend, Bilinear, allowed_keys
 from .combine import Mixture
 from .dual import Dual
+from .graphs import Aggregated
 from .laws import Affine, Dropout
 from .layout import CHANNEL, Layout
 from .maps import Linear, Sum, Trace, Window
@@ -210,16 +211,26 @@ class State:
         With a `scale` the scores are deterministic, K' = G1 K G2^T and G = f(scale K(x, x)); without, K' = K sum K^2.
         keys: (N, T) and pairs: (T, T), booleans, True where a key may be read.
         """
-        if len(self.layout) != 2 or self.layout[1] != (CHANNEL,) or CHANNEL in self.layout[0]:
-            refuse(f"expected (N, positions, channels), got {(-1, *self.shape)} with axes {self.layout}")
-        if len(self.layout[0]) != len(self.size):
-            refuse(f"expected all positions on axis 1 of {(-1, *self.shape)}")
+        self._sequence()
         node = self.node()
         allowed = allowed_keys(keys, pairs, self.layout[0], self.size)
         if self.mask is not None:
             held = self.mask.flatten(1)[:, None].expand(-1, self.mask[0].numel(), -1)
             allowed = held if allowed is None else allowed & held
         return self._to(Bilinear(node, allowed) if scale is None else Attend(node, scale, scores, allowed))
+
+    def aggregate(self, matrices: Tensor) -> State:
+        """Sums over positions with a matrix (N, T, T), or (T, T), for each input: K' = A1 K A2^T."""
+        self._sequence()
+        if len(self.size) != 1:
+            refuse(f"expected one axis of positions, got {self.size}")
+        source = self.masked()
+        return replace(source._to(Aggregated(source.node(), matrices)), mask=self.mask)
+
+    def _sequence(self) -> None:
+        """Refuse what is not (N, positions, channels)."""
+        if len(self.layout) != 2 or self.layout[1] != (CHANNEL,) or sorted(self.layout[0]) != list(range(len(self.size))):
+            refuse(f"expected (N, positions, channels) with all positions on axis 1, got {(-1, *self.shape)}")
 
     # Random layers
 

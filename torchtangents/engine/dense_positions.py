@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from ..covariance.attention import Attend, Bilinear, attention_weights
+from ..covariance.graphs import Aggregated
 from ..covariance.masks import Weigh
 from ..covariance.position import Position
+from ..covariance.tokens import Tokens
 from .dense import Cov, Whole, _zero, run
 
 
@@ -64,6 +66,27 @@ def _(step: Bilinear, twin: Bilinear, x: Whole) -> Whole:
         return over_keys(c, x.cross**2) * c.k + 2 * x.cross * over_keys(c, x.cross * c.k)
 
     return x.each(lambda c: over_keys(c, c.k**2) * c.k, ntk, _zero)
+
+
+@run.register
+def _(step: Aggregated, twin: Aggregated, x: Whole) -> Whole:
+    sides = zip((step, twin), x.own, strict=True)
+    matrices = [one.adjacency.to(own).expand(len(own), *one.adjacency.shape[-2:]) for one, own in sides]
+    return mixed(x, (matrices[0], matrices[1]), (step.size, twin.size))
+
+
+@run.register
+def _(step: Tokens, twin: Tokens) -> Whole:
+    def equal(a: Tensor, b: Tensor) -> Tensor:
+        n = step.values.ndim - 1
+        a, b = a.reshape(*a.shape, *(1,) * n), b.reshape(*b.shape[: b.ndim - n], *(1,) * n, *b.shape[b.ndim - n :])
+        return ((a == b) & (a > 0)).to(step.dtype)
+
+    one, two = step.values, twin.values
+    cross = equal(one[:, None], two[None])
+    own = (step.power * equal(one, one), step.power * equal(two, two))
+    means = (torch.zeros_like(one, dtype=step.dtype), torch.zeros_like(two, dtype=step.dtype))
+    return Whole(step.power * cross, step.shift * cross, own, means)
 
 
 @run.register

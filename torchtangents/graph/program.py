@@ -95,7 +95,8 @@ def record(model: torch.nn.Module, args: tuple[Any, ...], mask: Tensor | bool | 
             f"{type(model).__name__}: expected forward to return one value that passed a layer of torchtangents.nn, "
             f"got {type(output).__name__}"
         )
-    return Program(output.current(), recorder.batch, first.dtype, first.device)
+    dtype = first.dtype if first.is_floating_point() else output.dtype
+    return Program(output.current(), recorder.batch, dtype, first.device)
 
 
 def _version(argument: Any) -> int:

@@ -67,12 +67,14 @@ class Recorder(TorchFunctionMode):
 
     def leaf(self, layer: Layer, args: tuple, kwargs: dict) -> Any:
         """Record the rule of a layer; a deterministic layer on plain tensors just runs."""
-        symbolic = any(isinstance(a, Symbol) for a in args)
+        symbolic = any(isinstance(a, Symbol) for a in args) or layer.takes_indices
         if not symbolic and layer.channel_dim is None and not self._masks(layer):
             return layer.forward(*args, **kwargs)
         self.leaves.append(self._label(layer))
         try:
             self._check(layer)
+            if layer.takes_indices:
+                return self.indices(args[0], layer)
             first = args[0] if isinstance(args[0], Symbol) else self.lift(args[0], layer)
             rest = [a.current() if isinstance(a, Symbol) else a for a in args[1:]]
             out = layer.propagate(first.current(), *rest, **kwargs)
@@ -109,10 +111,30 @@ class Recorder(TorchFunctionMode):
                 )
             self.used[id(parameter)] = self.leaves[-1]
 
+    def indices(self, x: Any, layer: Any) -> Symbol:
+        """What a layer makes of integers."""
+        if isinstance(x, Symbol) or not isinstance(x, Tensor) or x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+            kind = "values of another layer" if isinstance(x, Symbol) else getattr(x, "dtype", type(x).__name__)
+            raise TypeError(placed(f"expected tokens as a tensor of integers, got {kind}"))
+        self._batched(x)
+        mask = fitting(self.mask, self.batch, tuple(x.shape[1:]), x.device)
+        return Symbol.make(replace(layer.propagate(x), mask=mask), self.batch, layer.weight.dtype, x.device)
+
+    def _batched(self, x: Tensor) -> None:
+        if x.ndim < 1 or x.shape[0] != self.batch:
+            raise ValueError(placed(f"expected the batch axis first with {self.batch} inputs, got shape {tuple(x.shape)}"))
+
     def lift(self, x: Any, layer: Layer) -> Symbol:
         """Data on their way into the first random layer."""
         if not isinstance(x, Tensor):
             raise TypeError(placed(f"expected a tensor, got {type(x).__name__}"))
+        if not x.is_floating_point():
+            raise TypeError(
+                placed(
+                    f"expected numbers in float32 or float64, got {x.dtype}; convert it, e.g. x.float() / 255 for images, or "
+                    "begin with tt.nn.Embedding for tokens"
+                )
+            )
         dim = layer.channel_dim
         if dim is None:
             if x.ndim != 2:
@@ -127,8 +149,7 @@ class Recorder(TorchFunctionMode):
 
     def data(self, x: Tensor, layout: Layout) -> Symbol:
         """A tensor as a value with the given layout (one tag an axis)."""
-        if x.shape[0] != self.batch:
-            raise ValueError(placed(f"expected the batch axis first with {self.batch} inputs, got shape {tuple(x.shape)}"))
+        self._batched(x)
         order = [1 + layout.index((tag,)) for tag in (CHANNEL, *range(x.ndim - 2))]
         with torch._C.DisableTorchFunctionSubclass():
             values = x.permute(0, *order)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..covariance.active import batch
 from ..covariance.attention import SCORES, attention_weights
 from ..covariance.refusal import placed, refuse
 from ..covariance.state import State
@@ -171,8 +172,7 @@ class SelfAttention(RandomLayer, Layer):
         self._check()
         if k.shape[-1:] != (self.embed_dim,) or len(k.shape) != 2:
             raise ValueError(placed(f"expected (N, T, {self.embed_dim}), got {(-1, *k.shape)}"))
-        n = len(key_padding_mask) if key_padding_mask is not None else 0
-        keys, pairs = self._masks(n, k.shape[0], key_padding_mask, attn_mask)
+        keys, pairs = self._masks(batch(), k.shape[0], key_padding_mask, attn_mask)
         w2, v2, s2 = (law.w_std * law.w_std for law in (self.law, self.value_law, self.key_law))
         fan_in, heads = float(self.embed_dim), float(self.num_heads * self.value_dim)
         if self.scale == "1/d":
