@@ -18,8 +18,8 @@ def law(layer, name, parameter):
     """The standard deviation of a parameter in the standard parametrisation (1 in the other)."""
     if getattr(layer, "parameterization", "ntk") == "ntk":
         return 1.0
-    if isinstance(layer, n.PositionalEmbedding):
-        return layer.std
+    if isinstance(layer, n.PositionalEmbedding | n.Embedding):
+        return layer.w_std
     if "bias" in name:
         return layer.b_std
     std = {"v_proj_weight": "value_std", "k_proj_weight": "key_std", "q_proj_weight": "key_std"}.get(name, "w_std")
@@ -36,6 +36,8 @@ def draw(net, count):
                 out[key] = p.detach().expand(count, *p.shape)
                 continue
             out[key] = torch.randn(count, *p.shape) * law(layer, name, p)
+            if getattr(layer, "padding_idx", None) is not None:
+                out[key][:, layer.padding_idx] = 0
     return out
 
 
