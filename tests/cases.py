@@ -118,6 +118,7 @@ NETS = {**IMAGES, **DEEP}
 INPUTS = {}  # of cases with inputs of their own: (count, dtype, seed) -> a tensor, or a tuple of forward's arguments
 NETS |= cases_attention.NETS
 INPUTS |= cases_attention.INPUTS
+BY_QUADRATURE |= cases_attention.BY_QUADRATURE
 NO_COMPILED_RULE = cases_attention.NO_COMPILED_RULE  # cases with a step that csrc has no rule for
 
 

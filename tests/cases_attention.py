@@ -110,9 +110,34 @@ WORDS = {
     "embedding-conv": lambda: Sequential(n.Embedding(6, 8), Transposed(), n.Conv1d(8, 8, 3, padding=1), n.ReLU(), n.GlobalAvgPool()).double(),
     "embedding-attention": words(n.PositionalEmbedding((T, 8), 0.5), encoder(8, norm_first=True), n.LayerNorm(8), n.Linear(8, 8), n.ReLU(), head()),
 }  # fmt: skip
+
+
+class Recurrent(torch.nn.Module):
+    """A recurrent net, read at the last time, as a mean over time, or at all times."""
+
+    def __init__(self, read, nonlinearity, layers=1, **options):
+        super().__init__()
+        self.rnn = n.RNN(C, 8, layers, nonlinearity, w_std=1.2, hidden_std=1.3, b_std=0.2, **options)
+        self.how, self.read = read, n.Linear(8, 1)
+
+    def forward(self, x):
+        output, last = self.rnn(x)
+        return self.read({"last": lambda: last[-1], "mean": lambda: output.mean(1), "all": lambda: output}[self.how]())
+
+
+TIMES = {
+    "rnn-relu-last": lambda: Recurrent("last", "relu"),
+    "rnn-relu-mean": lambda: Recurrent("mean", "relu", 2),
+    "rnn-relu-all": lambda: Recurrent("all", "relu", 2, parameterization="standard"),
+    "rnn-erf-last": lambda: Recurrent("last", "erf", 2, bias=False),
+    "rnn-erf-mean": lambda: Recurrent("mean", "erf"),
+    "rnn-tanh-last": lambda: Recurrent("last", "tanh"),
+    "rnn-after": lambda: Sequential(n.Linear(C, C), n.ReLU(), Recurrent("mean", "relu")),
+}
+BY_QUADRATURE = {"rnn-tanh-last"}
 GRAPHS = {"graph": Graph, "graph-sparse": lambda: Graph(True)}
 IMAGES = {"attention-patches": Patches, "attention-patches-causal": lambda: Patches(True)}
-NETS = {**TOKENS, **IMAGES, **WORDS, **GRAPHS}
+NETS = {**TOKENS, **TIMES, **IMAGES, **WORDS, **GRAPHS}
 NO_COMPILED_RULE = set(NETS)
 
 
@@ -140,6 +165,6 @@ INPUTS = {
     **dict.fromkeys(WORDS, tokens),
     "graph": graphs(False),
     "graph-sparse": graphs(True),
-    **{name: (lambda count, dtype, seed: normal((T, C), count, dtype, seed)) for name in TOKENS},
+    **{name: (lambda count, dtype, seed: normal((T, C), count, dtype, seed)) for name in {**TOKENS, **TIMES}},
     **{name: (lambda count, dtype, seed: normal((3, 7, 5), count, dtype, seed)) for name in IMAGES},
 }

@@ -24,6 +24,7 @@ from .masks import Weigh, averaged, both
 from .node import Node
 from .pointwise import Normalize
 from .position import Position
+from .recurrent import Rates, Recurrent
 from .refusal import placed, refuse
 from .rows import Rows
 from .terms import Scalar, Term, applied, merged, moments
@@ -197,6 +198,17 @@ class State:
             out = out.total(axis - gone, average and self.mask is None)
         return replace(out, mask=left) if axes else self
 
+    def last(self, axis: int) -> State:
+        """The last position of a spatial axis that holds data; the axis is removed."""
+        if self.mask is None:
+            out = self.gather(axis, [self.size[axis] - 1]).total(axis)
+        else:
+            behind = self.mask.flip(1 + axis).cumsum(1 + axis).flip(1 + axis)
+            left = self.mask.any(1 + axis) if len(self.size) > 1 else None
+            ends = replace(self.weigh(self.mask & (behind == 1)), mask=None)
+            out = replace(ends.total(axis, average=False), mask=left)
+        return out.squeeze(tuple(i for i, group in enumerate(out.layout) if not group))
+
     def trace(self, axis: int) -> State:
         """Read every position of a spatial axis as more channels; the axis is removed."""
         self._mixes()
@@ -245,6 +257,13 @@ class State:
     def affine(self, w2: Scalar, b2: Scalar, grow: Scalar, shift: Scalar, channels: int, taps: int = 1) -> State:
         """Random weights: K' = w2 K + b2 and Theta' = grow K + shift + w2 Theta, K the mean over `taps`."""
         return self._to(Affine(self.node(), w2, b2, grow, shift, taps), None, channels)
+
+    def recur(self, dual: Dual, power: Rates, grow: Rates, channels: int) -> State:
+        """g(t) = W_x x(t) + W_h f(g(t - 1)) + b of a recurrent layer, before f: the NNGP by `power`, direct terms by `grow`."""
+        self._sequence()
+        if len(self.size) != 1:
+            refuse(f"expected one axis of times, got {self.size}")
+        return replace(self._to(Recurrent(self.masked().node(), dual, power, grow), None, channels), mask=self.mask)
 
     def positional(
         self, power: Scalar, shift: Scalar, shared: Iterable[bool], channels: int, matrix: Tensor | None = None

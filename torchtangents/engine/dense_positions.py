@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ..covariance.attention import Attend, Bilinear, attention_weights
 from ..covariance.graphs import Aggregated
 from ..covariance.masks import Weigh
+from ..covariance.pair import Pair
 from ..covariance.position import Position
+from ..covariance.recurrent import Rates, Recurrent
 from ..covariance.tokens import Tokens
 from .dense import Cov, Whole, _zero, run
 
@@ -73,6 +77,54 @@ def _(step: Aggregated, twin: Aggregated, x: Whole) -> Whole:
     sides = zip((step, twin), x.own, strict=True)
     matrices = [one.adjacency.to(own).expand(len(own), *one.adjacency.shape[-2:]) for one, own in sides]
     return mixed(x, (matrices[0], matrices[1]), (step.size, twin.size))
+
+
+@run.register
+def _(step: Recurrent, twin: Recurrent, x: Whole) -> Whole:
+    dual, power, grow = step.dual, Rates(*step.power), Rates(*step.grow)
+
+    def variances(v: Tensor) -> Tensor:
+        out = []
+        for t in range(v.shape[1]):
+            before = power.hidden * dual.nngp(Pair.equal(out[-1])) if t else 0
+            out.append(power.x * v[:, t] + power.bias + before)
+        return torch.stack(out, 1)
+
+    v = tuple(variances(side) for side in x.variances())
+
+    def recursion(
+        c: Cov, k: Tensor | None, start: Callable[[int, int], Tensor], more: Callable[[Pair, Tensor], Tensor]
+    ) -> Tensor:
+        """Values at (t, s) from those at (t - 1, s - 1); k: the covariance, None where it is what is computed."""
+        v1, v2 = _each_pair(c, v)  # type: ignore[arg-type]
+        times, others = range(c.k.shape[-2]), range(c.k.shape[-1])
+        table: dict[tuple[int, int], Tensor] = {}
+        for t in times:
+            for s in others:
+                table[t, s] = start(t, s)
+                if t and s:
+                    last = table[t - 1, s - 1]
+                    pair = Pair(v1[..., t - 1], v2[..., s - 1], last if k is None else k[..., t - 1, s - 1])
+                    table[t, s] = table[t, s] + more(pair, last)
+        return torch.stack([torch.stack([table[t, s] for s in others], -1) for t in times], -2)
+
+    def nngp(c: Cov) -> Tensor:
+        def start(t: int, s: int) -> Tensor:
+            return power.x * c.k[..., t, s] + power.bias
+
+        return recursion(c, None, start, lambda pair, _: power.hidden * dual.nngp(pair))
+
+    cross = nngp(Cov(x.cross, 2, 0, 1))
+
+    def ntk(c: Cov) -> Tensor:
+        def start(t: int, s: int) -> Tensor:
+            return grow.x * x.cross[..., t, s] + grow.bias + power.x * c.k[..., t, s]
+
+        return recursion(
+            c, cross, start, lambda pair, theta: grow.hidden * dual.nngp(pair) + power.hidden * dual.slope(pair) * theta
+        )
+
+    return x.each(nngp, ntk, _zero)
 
 
 @run.register

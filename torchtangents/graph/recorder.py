@@ -78,13 +78,19 @@ class Recorder(TorchFunctionMode):
             first = args[0] if isinstance(args[0], Symbol) else self.lift(args[0], layer)
             rest = [a.current() if isinstance(a, Symbol) else a for a in args[1:]]
             out = layer.propagate(first.current(), *rest, **kwargs)
-            if not isinstance(out, State):
-                raise TypeError(placed(f"expected propagate to return a State, got {type(out).__name__}"))
             if getattr(layer, "inplace", False) and isinstance(args[0], Symbol):
                 return first.change(out)
-            return self.symbol(out, first)
+            return self._symbols(out, first)
         finally:
             self.leaves.pop()
+
+    def _symbols(self, out: Any, like: Symbol) -> Any:
+        """What a rule returned: one value, or tuples of them."""
+        if isinstance(out, tuple):
+            return type(out)(self._symbols(o, like) for o in out)
+        if not isinstance(out, State):
+            raise TypeError(placed(f"expected propagate to return a State, got {type(out).__name__}"))
+        return self.symbol(out, like)
 
     @staticmethod
     def _masks(layer: Layer) -> bool:
