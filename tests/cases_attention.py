@@ -115,13 +115,14 @@ WORDS = {
 class Recurrent(torch.nn.Module):
     """A recurrent net, read at the last time, as a mean over time, or at all times."""
 
-    def __init__(self, read, nonlinearity, layers=1, **options):
+    def __init__(self, read, nonlinearity, layers=1, times=None, **options):
         super().__init__()
+        self.times = times
         self.rnn = n.RNN(C, 8, layers, nonlinearity, w_std=1.2, hidden_std=1.3, b_std=0.2, **options)
         self.how, self.read = read, n.Linear(8, 1)
 
     def forward(self, x):
-        output, last = self.rnn(x)
+        output, last = self.rnn(x[:, : self.times])
         return self.read({"last": lambda: last[-1], "mean": lambda: output.mean(1), "all": lambda: output}[self.how]())
 
 
@@ -131,7 +132,7 @@ TIMES = {
     "rnn-relu-all": lambda: Recurrent("all", "relu", 2, parameterization="standard"),
     "rnn-erf-last": lambda: Recurrent("last", "erf", 2, bias=False),
     "rnn-erf-mean": lambda: Recurrent("mean", "erf"),
-    "rnn-tanh-last": lambda: Recurrent("last", "tanh"),
+    "rnn-tanh-last": lambda: Recurrent("last", "tanh", times=3),
     "rnn-after": lambda: Sequential(n.Linear(C, C), n.ReLU(), Recurrent("mean", "relu")),
 }
 BY_QUADRATURE = {"rnn-tanh-last"}

@@ -22,6 +22,8 @@ def law(layer, name, parameter):
         return layer.w_std
     if "bias" in name:
         return layer.b_std
+    if "weight_hh" in name:
+        return layer.hidden_std / math.sqrt(parameter.shape[1])
     std = {"v_proj_weight": "value_std", "k_proj_weight": "key_std", "q_proj_weight": "key_std"}.get(name, "w_std")
     return getattr(layer, std) / math.sqrt(parameter.shape[1])
 
