@@ -290,3 +290,23 @@ def test_hyperparameters_are_differentiable():
         return tt.kernels(Sequential(n.PositionalEmbedding((T, C), p), attention, n.ReLU(), n.Linear(C, 2)), x, x + 1)
 
     assert torch.autograd.gradcheck(kernel, stds)
+
+
+EQUAL = {
+    "softmax": {"key_std": 1.3},
+    "relu-causal": {"scores": "relu", "causal": True},
+    "root": {"scores": "identity", "scale": "1/sqrt(d)", "key_std": 0.6},
+}
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_equal_and_near_inputs(name):
+    """The root of a rounding error in the distance of nearly equal inputs would be an error of 1e-8 in every angle after it."""
+    attention = n.SelfAttention(8, **EQUAL[name])
+    tail = (n.ReLU(), n.Linear(8, 8), n.ReLU(), Flatten(), n.Linear(8 * 40, 1))
+    x = torch.randn(3, 40, C, dtype=torch.float64)
+    x = torch.cat([x, x, x + 1e-12 * torch.randn_like(x)])
+    k = tt.kernels(Sequential(n.Linear(C, 8), n.ReLU(), n.Linear(8, 8), attention, *tail), x, tile=4)
+    for part in k:
+        torch.testing.assert_close(part[:3, 3:6].diagonal(), part.diagonal()[:3], rtol=1e-13, atol=0)
+        torch.testing.assert_close(part[:3, 6:].diagonal(), part.diagonal()[:3], rtol=1e-11, atol=0)
