@@ -76,6 +76,8 @@ TOKENS = {
     "attention-first": lambda: Sequential(n.SelfAttention(C, 2), n.SelfAttention(C, 1), n.ReLU(), n.Linear(C, 8), head()),
     "attention-residual": Residual,
     "attention-positions": lambda: Sequential(n.Linear(C, 8), n.SelfAttention(8), n.Erf(), n.Linear(8, 8)),
+    "attention-keys": attention(positions=n.PositionalEmbedding((T, 8), 0.6)),
+    "attention-keys-root": attention(positions=n.PositionalEmbedding((T, 3), 0.6, mode="cat"), scores="identity", scale="1/sqrt(d)"),
     "encoder-pre-norm": lambda: Sequential(encoder(activation="gelu", norm_first=True), encoder(norm_first=True), n.LayerNorm(C), head(C)),
     "encoder-post-norm": lambda: Sequential(encoder(causal=True), encoder(scores="relu", b_std=0.3), n.Linear(C, 8), n.ReLU(), head()),
     "encoder-of-torch": lambda: Sequential(n.Linear(C, 8), torch.nn.TransformerEncoder(n.TransformerEncoderLayer(8, 2, 12), 2, enable_nested_tensor=False), head()),

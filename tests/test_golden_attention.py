@@ -66,6 +66,9 @@ PLAIN = {
     "position-sum": lambda: after(position(), attention()),
     "position-cat": lambda: after(n.PositionalEmbedding((5, 4), 0.7, mode="cat"), attention(12), width=12),
     "position-decay": lambda: after(position(decay=lambda d: torch.exp(-0.5 * d * d)), attention()),
+    "keys-sum": lambda: after(attention(positions=position(decay=lambda d: torch.exp(-0.5 * d * d)))),
+    "keys-cat": lambda: after(attention(positions=n.PositionalEmbedding((5, 4), 0.7, mode="cat"), scores="relu")),
+    "keys-root": lambda: after(attention(positions=position(), **ROOT)),
     "position-root": lambda: after(position(), attention(**ROOT)),
 }
 MASKS = {

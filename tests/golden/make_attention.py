@@ -33,7 +33,7 @@ def after(*layers):
 
 
 def position(kind, **options):
-    return attention(pos_emb_type=kind, W_pos_emb_std=0.7, val_pos_emb=True, **options)
+    return attention(pos_emb_type=kind, W_pos_emb_std=0.7, **{"val_pos_emb": True, **options})
 
 
 def conv():
@@ -55,6 +55,9 @@ PLAIN = {
     "position-sum": after(position("SUM")),
     "position-cat": after(position("CONCAT", n_chan_pos_emb=4)),
     "position-decay": after(position("SUM", pos_emb_decay_fn=decay)),
+    "keys-sum": after(position("SUM", pos_emb_decay_fn=decay, val_pos_emb=False)),
+    "keys-cat": after(position("CONCAT", n_chan_pos_emb=4, mechanism="RELU", val_pos_emb=False)),
+    "keys-root": after(position("SUM", mechanism="IDENTITY", linear=False, val_pos_emb=False)),
     "position-root": after(position("SUM", mechanism="IDENTITY", linear=False)),
 }
 MASKS = {

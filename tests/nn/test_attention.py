@@ -106,6 +106,19 @@ def test_attention_of_random_features(options):
     check(net, torch.randn(3, T, C), 2000, bias=2 / wide, chunk=50)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["add", "cat"])
+@pytest.mark.parametrize("scale", ["1/d", "1/sqrt(d)"])
+def test_positions_that_only_queries_and_keys_see(scale, mode):
+    """Their covariance is a mean over channels, so a bias of a few over their number is allowed."""
+    channels = 96
+    positions = n.PositionalEmbedding((T, channels), 0.8, mode=mode)
+    scores = {"scores": "identity"} if scale == "1/sqrt(d)" else {}
+    body = n.SelfAttention(channels, 1, scale=scale, positions=positions, key_dim=channels, value_dim=8, **scores, **STANDARD)
+    net = Sequential(body, Flatten(), n.Linear(T * channels, 1))
+    check(net, torch.randn(3, T, channels), 1000, bias=4 / channels, chunk=50)
+
+
 class Masked(torch.nn.Module):
     """Attention with padding, its mask an argument of forward."""
 

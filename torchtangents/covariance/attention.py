@@ -25,26 +25,29 @@ def attention_weights(logits: Tensor, scores: str, allowed: Tensor | None) -> Te
 
 
 class Attend(Mix):
-    """1/d scores with tied query and key weights: of each input alone, G = f(scale K(x, x)), and K' = G1 K G2^T."""
+    """1/d scores with tied query and key weights: of each input alone, G = f(scale K_s(x, x)), and K' = G1 K G2^T.
 
-    def __init__(self, source: Node, scale: float | Tensor, scores: str, allowed: Tensor | None):
-        super().__init__(source, source.size)
+    K_s is the covariance of what queries and keys see, K that of what values see; they may differ by positional embeddings.
+    """
+
+    def __init__(self, source: Node, seen: Node, scale: float | Tensor, scores: str, allowed: Tensor | None):
+        super().__init__(source, source.size, seen)
         self.scale, self.scores, self.allowed = scale, scores, allowed  # (N or 1, T, T) booleans
 
-    def rows(self, context: Context, block: Block) -> Tensor:
-        logits = whole(block.grid, block.nngp)
+    def rows(self, context: Context, *blocks: Block) -> Tensor:
+        logits = whole(blocks[1].grid, blocks[1].nngp)
         return attention_weights(logits * as_column(self.scale, logits), self.scores, _part(self.allowed, context.batch1))
 
 
 class Bilinear(Dense):
-    """1/sqrt(d) scores without a nonlinearity: with c(p, q) the sum of K(k, l)^2 over the keys k, l that p and q may read,
+    """1/sqrt(d) scores without a nonlinearity: with c(p, q) the sum of K_s K (k, l) over the keys k, l that p and q may read,
 
-    K' = c K,   Theta' = c Theta + 2 K sum_kl K(k, l) Theta(k, l).
-    D' at equal positions is at most (sqrt(c1 D) + y sum_k d(k) (x(k) + y(k)))^2, exactly 0 for equal inputs.
+    K' = c K_s,   Theta' = c Theta_s + K_s sum_kl (K_s Theta + K Theta_s)(k, l).
+    D' at equal positions is at most (sqrt(c1 D_s) + y_s sum_k (d_s x + y_s d)(k))^2, exactly 0 for equal inputs.
     """
 
-    def __init__(self, source: Node, allowed: Tensor | None):
-        super().__init__((source,), source.size, gaussian=False, centred=True)
+    def __init__(self, source: Node, seen: Node, allowed: Tensor | None):
+        super().__init__((source, seen), source.size, gaussian=False, centred=True)
         self.allowed = allowed
 
     def uses_mean(self, asked: bool) -> bool:
@@ -57,10 +60,10 @@ class Bilinear(Dense):
         return distance
 
     def remember(self, context: Context, blocks: tuple[Block, ...], means: tuple[Tensor | None, ...]) -> Memory:
-        v = blocks[0].variances()
-        k = whole(blocks[0].grid, blocks[0].nngp)
-        c = self._over_keys(context, k * k).diagonal(dim1=1, dim2=2)
-        return {"deviation": safe_sqrt(v), "sum": c.reshape(v.shape), "v": c.reshape(v.shape) * v}
+        k, seen = (whole(b.grid, b.nngp) for b in blocks)
+        v, v_seen = (b.variances() for b in blocks)
+        c = self._over_keys(context, k * seen).diagonal(dim1=1, dim2=2).reshape(v.shape)
+        return {"deviation": safe_sqrt(v), "seen": safe_sqrt(v_seen), "sum": c, "v": c * v_seen}
 
     def _over_keys(self, context: Context, k: Tensor) -> Tensor:
         """sum over k, l of K(k, l), for every pair of queries: (*batch, T1, T2)."""
@@ -73,31 +76,32 @@ class Bilinear(Dense):
         return a1 @ k @ a2.transpose(-1, -2)
 
     def run(self, context: Context, *blocks: Block) -> Block:
-        (block,), grid = blocks, self.grid(context)
-        k = whole(block.grid, block.nngp)
-        c = self._over_keys(context, k * k)
-        nngp = self.planes(grid, c * k)
+        grid = self.grid(context)
+        k, seen = (whole(b.grid, b.nngp) for b in blocks)
+        c = self._over_keys(context, k * seen)
+        nngp = self.planes(grid, c * seen)
         ntk = None
-        if block.ntk is not None:
-            theta = whole(block.grid, block.ntk)
-            ntk = self.planes(grid, c * theta + 2 * k * self._over_keys(context, k * theta))
+        if blocks[0].ntk is not None and blocks[1].ntk is not None:
+            theta, theta_seen = (whole(b.grid, b.ntk) for b in blocks)  # type: ignore[arg-type]
+            both = self._over_keys(context, seen * theta + k * theta_seen)
+            ntk = self.planes(grid, c * theta_seen + seen * both)
         distance = None
-        if context.distance and block.distance is not None:
+        if context.distance:
             v1, v2 = context.sides("v", grid)
             distance = (v1 + v2 - 2 * nngp).clamp_min(0)
             if self.size == context.twin.size and self.allowed is None:
-                distance = torch.minimum(distance, self._bound(context, block))
+                distance = torch.minimum(distance, self._bound(context, *blocks))
             distance = grid.mask(distance)
         return Block(grid, nngp, distance, ntk)
 
-    def _bound(self, context: Context, block: Block) -> Tensor:
-        grid = self.grid(context)
-        d = safe_sqrt(whole(block.grid, block.distance))  # type: ignore[arg-type]
+    def _bound(self, context: Context, *blocks: Block) -> Tensor:
+        d, d_seen = (safe_sqrt(whole(b.grid, b.distance)) for b in blocks)  # type: ignore[arg-type]
         one, two = ({k: v.flatten(1) for k, v in m.items()} for m in (context.memory1, context.memory2))
-        x, y = self.spread(context, one["deviation"], two["deviation"])
+        x, y = self.spread(context, one["deviation"], two["seen"])
         root, _ = self.spread(context, safe_sqrt(one["sum"]), two["sum"])
-        apart = (d.diagonal(dim1=-2, dim2=-1) * (x + y)).sum(-1)[..., None, None]
-        return self.planes(grid, (root[..., :, None] * d + y[..., None, :] * apart).square())
+        near, near_seen = (part.diagonal(dim1=-2, dim2=-1) for part in (d, d_seen))
+        apart = (near_seen * x + y * near).sum(-1)[..., None, None]
+        return self.planes(self.grid(context), (root[..., :, None] * d_seen + y[..., None, :] * apart).square())
 
     def cost(self) -> int:
         return 8

@@ -16,7 +16,8 @@ class Aggregated(Mix):
         super().__init__(source, source.size)
         self.adjacency = adjacency
 
-    def rows(self, context: Context, block: Block) -> Tensor:
+    def rows(self, context: Context, *blocks: Block) -> Tensor:
+        (block,) = blocks
         if self.adjacency.ndim == 2:  # one graph for all
             return self.adjacency.to(block.nngp).expand(len(block.nngp), -1, -1)
         return self.adjacency[context.batch1].to(block.nngp)

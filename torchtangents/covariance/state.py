@@ -217,19 +217,23 @@ class State:
 
     # All pairs of positions
 
-    def attend(self, scores: str, scale: Scalar | None, keys: Tensor | None = None, pairs: Tensor | None = None) -> State:
+    def attend(
+        self, seen: State, scores: str, scale: Scalar | None, keys: Tensor | None = None, pairs: Tensor | None = None
+    ) -> State:
         """Self-attention over the positions of (N, T, C), without its weights' random signs.
 
-        With a `scale` the scores are deterministic, K' = G1 K G2^T and G = f(scale K(x, x)); without, K' = K sum K^2.
+        With a `scale` the scores are deterministic, K' = G1 K G2^T and G = f(scale K_s(x, x)); without, K' = K_s sum K_s K.
+        seen: what queries and keys are made of, with K_s; this value or one that differs by positional embeddings.
         keys: (N, T) and pairs: (T, T), booleans, True where a key may be read.
         """
-        self._sequence()
-        node = self.node()
+        for value in (self, seen):
+            value._sequence()
         allowed = allowed_keys(keys, pairs, self.layout[0], self.size)
         if self.mask is not None:
             held = self.mask.flatten(1)[:, None].expand(-1, self.mask[0].numel(), -1)
             allowed = held if allowed is None else allowed & held
-        return self._to(Bilinear(node, allowed) if scale is None else Attend(node, scale, scores, allowed))
+        nodes = self.node(), seen.node()
+        return self._to(Bilinear(*nodes, allowed) if scale is None else Attend(*nodes, scale, scores, allowed))
 
     def aggregate(self, matrices: Tensor) -> State:
         """Sums over positions with a matrix (N, T, T), or (T, T), for each input: K' = A1 K A2^T."""

@@ -64,23 +64,22 @@ class Mix(Dense):
     which is exactly 0 for equal inputs.
     """
 
-    def __init__(self, source: Node, size: Size):
-        super().__init__((source,), size, gaussian=source.gaussian, centred=source.centred)
+    def __init__(self, source: Node, size: Size, *others: Node):
+        super().__init__((source, *others), size, gaussian=source.gaussian, centred=source.centred)
 
     def matrices(self, context: Context) -> tuple[Tensor, Tensor]:
         """G of both sides, (N, T', T)."""
         return context.memory1["rows"], context.memory2["rows"]
 
-    def rows(self, context: Context, block: Block) -> Tensor:
-        """G from the self block of each input, (N, T', T)."""
+    def rows(self, context: Context, *blocks: Block) -> Tensor:
+        """G from the self blocks of each input, (N, T', T)."""
         raise NotImplementedError
 
     def remembers(self, distance: bool) -> bool:
         return True
 
     def remember(self, context: Context, blocks: tuple[Block, ...], means: tuple[Tensor | None, ...]) -> Memory:
-        (block,) = blocks
-        g = self.rows(context, block)
+        block, g = blocks[0], self.rows(context, *blocks)
         kept: Memory = {"rows": g}
         if context.distance:
             assert block.distance is not None
@@ -99,7 +98,7 @@ class Mix(Dense):
         return None if means[0] is None else self._placed((memory["rows"] @ means[0].flatten(1)[..., None])[..., 0])
 
     def run(self, context: Context, *blocks: Block) -> Block:
-        (block,), grid = blocks, self.grid(context)
+        block, grid = blocks[0], self.grid(context)
         g1, g2 = self.spread(context, *self.matrices(context))
 
         def change(part: Tensor) -> Tensor:

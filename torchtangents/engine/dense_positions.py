@@ -45,17 +45,16 @@ def mixed(x: Whole, matrices: tuple[Tensor, Tensor], sizes: tuple[tuple[int, ...
 
 
 @run.register
-def _(step: Attend, twin: Attend, x: Whole) -> Whole:
+def _(step: Attend, twin: Attend, x: Whole, seen: Whole) -> Whole:
     matrices = []
-    for one, own in zip((step, twin), x.own, strict=True):
-        allowed = one.allowed
+    for one, own in zip((step, twin), seen.own, strict=True):
         logits = _matrix(own, 1) * one.scale
-        matrices.append(attention_weights(logits, one.scores, allowed))
+        matrices.append(attention_weights(logits, one.scores, one.allowed))
     return mixed(x, (matrices[0], matrices[1]), (step.size, twin.size))
 
 
 @run.register
-def _(step: Bilinear, twin: Bilinear, x: Whole) -> Whole:
+def _(step: Bilinear, twin: Bilinear, x: Whole, seen: Whole) -> Whole:
     allowed = []
     for one, own in zip((step, twin), x.own, strict=True):
         t = _matrix(own, 1).shape[1]
@@ -66,10 +65,16 @@ def _(step: Bilinear, twin: Bilinear, x: Whole) -> Whole:
         one, two = _each_pair(c, (allowed[0], allowed[1]))
         return torch.einsum("...pk,...kl,...ql->...pq", one, _matrix(k, c.batch), two).reshape(k.shape)
 
-    def ntk(c: Cov) -> Tensor:
-        return over_keys(c, x.cross**2) * c.k + 2 * x.cross * over_keys(c, x.cross * c.k)
+    def product(c: Cov, k: Tensor, k_seen: Tensor) -> Tensor:
+        return over_keys(c, k * k_seen) * k_seen
 
-    return x.each(lambda c: over_keys(c, c.k**2) * c.k, ntk, _zero)
+    across = Cov(x.cross, 2, 0, 1)
+    both = over_keys(across, seen.cross * x.ntk + x.cross * seen.ntk)
+    ntk = over_keys(across, x.cross * seen.cross) * seen.ntk + seen.cross * both
+    sides = zip(x.own, seen.own, strict=True)
+    own = tuple(product(Cov(k, 1, i, i), k, k_seen) for i, (k, k_seen) in enumerate(sides))
+    means = (torch.zeros_like(x.mean[0]), torch.zeros_like(x.mean[1]))
+    return Whole(product(across, x.cross, seen.cross), ntk, own, means)  # type: ignore[arg-type]
 
 
 @run.register

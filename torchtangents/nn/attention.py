@@ -14,6 +14,7 @@ from ..covariance.refusal import placed, refuse
 from ..covariance.state import State
 from .law import Law, RandomLayer, Scalar
 from .layer import Layer
+from .position import PositionalEmbedding
 
 SCALES = ("1/d", "1/sqrt(d)")
 
@@ -44,6 +45,8 @@ class SelfAttention(RandomLayer, Layer):
         scale: "1/d", or "1/sqrt(d)" (with scores="identity").
         tied: one weight for queries and keys; by default with "1/d" only.
         causal: position p reads positions up to p only.
+        positions: a `PositionalEmbedding` that only queries and keys see, not values: K_s = K + std^2 R in place of K in the
+            scores (with "1/sqrt(d)" in the queries outside the sum, too). For values to see it too, put it before this layer.
         key_dim, value_dim: of a head of the finite network; embed_dim // num_heads by default.
         w_std, value_std, key_std: standard deviations of the weights of the output, of the values, and of keys and queries,
             times the root of their number of inputs.
@@ -86,6 +89,7 @@ class SelfAttention(RandomLayer, Layer):
         scale: str = "1/d",
         tied: bool | None = None,
         causal: bool = False,
+        positions: PositionalEmbedding | None = None,
         key_dim: int | None = None,
         value_dim: int | None = None,
         w_std: Scalar = 1.0,
@@ -108,8 +112,10 @@ class SelfAttention(RandomLayer, Layer):
         self.scores, self.scale, self.causal = scores, scale, causal
         self.tied = scale == "1/d" if tied is None else tied
         self.key_dim, self.value_dim = key_dim or embed_dim // num_heads, value_dim or embed_dim // num_heads
+        self.positions = positions
+        self.key_inputs = embed_dim + (0 if positions is None or positions.mode == "add" else positions.shape[-1])
         made = {"device": device, "dtype": dtype}
-        keys, values = (num_heads * self.key_dim, embed_dim), (num_heads * self.value_dim, embed_dim)
+        keys, values = (num_heads * self.key_dim, self.key_inputs), (num_heads * self.value_dim, embed_dim)
         self.k_proj_weight = torch.nn.Parameter(torch.empty(keys, **made))  # type: ignore[arg-type]
         self.register_parameter("q_proj_weight", None if self.tied else torch.nn.Parameter(torch.empty(keys, **made)))  # type: ignore[arg-type]
         self.v_proj_weight = torch.nn.Parameter(torch.empty(values, **made))  # type: ignore[arg-type]
@@ -121,7 +127,7 @@ class SelfAttention(RandomLayer, Layer):
         """Draw the weights and the bias from their laws."""
         for weight in (self.k_proj_weight, self.q_proj_weight):
             if weight is not None:
-                self.key_law.draw(weight, None, self.embed_dim)
+                self.key_law.draw(weight, None, self.key_inputs)
         self.value_law.draw(self.v_proj_weight, None, self.embed_dim)
         self.law.draw(self.out_proj_weight, self.out_proj_bias, self.num_heads * self.value_dim)
 
@@ -138,12 +144,13 @@ class SelfAttention(RandomLayer, Layer):
     def forward(self, input: Tensor, key_padding_mask: Tensor | None = None, attn_mask: Tensor | None = None) -> Tensor:
         keys, pairs = self._masks(input.shape[0], input.shape[1], key_padding_mask, attn_mask)
 
-        def heads(law: Law, weight: Tensor) -> Tensor:  # (N, H, T, d)
-            weight, _ = law.effective(weight, None, self.embed_dim)
-            return F.linear(input, weight).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        def heads(x: Tensor, law: Law, weight: Tensor) -> Tensor:  # (N, H, T, d)
+            weight, _ = law.effective(weight, None, weight.shape[1])
+            return F.linear(x, weight).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
-        k, v = heads(self.key_law, self.k_proj_weight), heads(self.value_law, self.v_proj_weight)
-        q = k if self.q_proj_weight is None else heads(self.key_law, self.q_proj_weight)
+        seen = input if self.positions is None else self.positions(input)
+        k, v = heads(seen, self.key_law, self.k_proj_weight), heads(input, self.value_law, self.v_proj_weight)
+        q = k if self.q_proj_weight is None else heads(seen, self.key_law, self.q_proj_weight)
         logits = q @ k.transpose(-1, -2) / (self.key_dim if self.scale == "1/d" else math.sqrt(self.key_dim))
         allowed = pairs
         if keys is not None:
@@ -174,14 +181,15 @@ class SelfAttention(RandomLayer, Layer):
             raise ValueError(placed(f"expected (N, T, {self.embed_dim}), got {(-1, *k.shape)}"))
         keys, pairs = self._masks(batch(), k.shape[0], key_padding_mask, attn_mask)
         w2, v2, s2 = (law.w_std * law.w_std for law in (self.law, self.value_law, self.key_law))
-        fan_in, heads = float(self.embed_dim), float(self.num_heads * self.value_dim)
+        fan_in, heads, fan_in_keys = float(self.embed_dim), float(self.num_heads * self.value_dim), float(self.key_inputs)
+        seen = k if self.positions is None else self.positions.propagate(k)
         if self.scale == "1/d":
-            k = k.attend(self.scores, s2, keys, pairs)
+            k = k.attend(seen, self.scores, s2, keys, pairs)
             product, grow = w2 * v2, (heads * v2 + fan_in * w2, 2 * w2 * v2)
         else:
-            k = k.attend(self.scores, None, keys, pairs)
+            k = k.attend(seen, self.scores, None, keys, pairs)
             product = w2 * v2 * s2 * s2
-            grow = (heads * v2 * s2 * s2 + fan_in * w2 * s2 * s2 + 2 * fan_in * w2 * v2 * s2, 4 * product)
+            grow = (heads * v2 * s2 * s2 + fan_in * w2 * s2 * s2 + 2 * fan_in_keys * w2 * v2 * s2, 4 * product)
         bias = self.out_proj_bias is not None
         b2 = self.b_std * self.b_std if bias else 0.0
         ntk = self.parameterization == "ntk"
