@@ -36,7 +36,7 @@ class Attend(Mix):
 
     def rows(self, context: Context, *blocks: Block) -> Tensor:
         logits = whole(blocks[1].grid, blocks[1].nngp)
-        return attention_weights(logits * as_column(self.scale, logits), self.scores, _part(self.allowed, context.batch1))
+        return attention_weights(logits * as_column(self.scale, logits), self.scores, _part(self.allowed, context.batch1, logits))
 
 
 class Bilinear(Dense):
@@ -71,8 +71,10 @@ class Bilinear(Dense):
         assert isinstance(twin, Bilinear)
         if self.allowed is None or twin.allowed is None:
             return k.sum((-2, -1), keepdim=True).expand_as(k)
-        pair = _part(self.allowed, context.batch1).to(k), _part(twin.allowed, context.batch2).to(k)  # type: ignore[union-attr]
-        a1, a2 = self.spread(context, *pair)
+        one, two = _part(self.allowed, context.batch1, k), _part(twin.allowed, context.batch2, k)
+        assert one is not None
+        assert two is not None
+        a1, a2 = self.spread(context, one.to(k), two.to(k))
         return a1 @ k @ a2.transpose(-1, -2)
 
     def run(self, context: Context, *blocks: Block) -> Block:
@@ -119,10 +121,10 @@ def allowed_keys(keys: Tensor | None, pairs: Tensor | None, tags: tuple[int, ...
     both = None if pairs is None else pairs[order][:, order][None]
     if keys is not None:
         each = keys[:, order][:, None].expand(-1, len(order), -1)
-        both = each if both is None else both & each
+        both = each if both is None else both.to(each.device) & each
     return both
 
 
-def _part(allowed: Tensor | None, batch: slice) -> Tensor | None:
-    """Of the inputs in a batch, where there is one for each input."""
-    return allowed if allowed is None or len(allowed) == 1 else allowed[batch]
+def _part(allowed: Tensor | None, batch: slice, like: Tensor) -> Tensor | None:
+    """Of the inputs in a batch, where there is one for each input, on the device of `like`."""
+    return allowed if allowed is None else (allowed if len(allowed) == 1 else allowed[batch]).to(like.device)

@@ -99,8 +99,8 @@ class SelfAttention(RandomLayer, Layer):
         parameterization: str = "ntk",
     ):
         object.__setattr__(self, "law", Law(w_std, b_std, parameterization, "SelfAttention"))
-        object.__setattr__(self, "value_law", Law(value_std, 0.0, parameterization, "SelfAttention"))
-        object.__setattr__(self, "key_law", Law(key_std, 0.0, parameterization, "SelfAttention"))
+        object.__setattr__(self, "value_law", Law(value_std, 0.0, parameterization, "SelfAttention", "value_std"))
+        object.__setattr__(self, "key_law", Law(key_std, 0.0, parameterization, "SelfAttention", "key_std"))
         super().__init__()
         if scores not in SCORES or scale not in SCALES:
             raise ValueError(f"SelfAttention: expected scores in {SCORES} and scale in {SCALES}, got {scores!r} and {scale!r}")
@@ -152,7 +152,7 @@ class SelfAttention(RandomLayer, Layer):
         k, v = heads(seen, self.key_law, self.k_proj_weight), heads(input, self.value_law, self.v_proj_weight)
         q = k if self.q_proj_weight is None else heads(seen, self.key_law, self.q_proj_weight)
         logits = q @ k.transpose(-1, -2) / (self.key_dim if self.scale == "1/d" else math.sqrt(self.key_dim))
-        allowed = pairs
+        allowed = None if pairs is None else pairs.to(input.device)
         if keys is not None:
             allowed = keys[:, None, None] if allowed is None else keys[:, None, None] & allowed
         weights = attention_weights(logits, self.scores, allowed)
@@ -171,9 +171,9 @@ class SelfAttention(RandomLayer, Layer):
                 raise ValueError(placed(f"expected {name} of shape {shape}, got {tuple(mask.shape)}"))
         keys, pairs = (None if mask is None else ~mask if mask.dtype == torch.bool else mask == 0 for mask in (padding, unread))
         if self.causal:
-            past = torch.ones(t, t, dtype=torch.bool, device=None if pairs is None else pairs.device).tril()
-            pairs = past if pairs is None else pairs & past
-        return keys, None if pairs is None else pairs.to(self.k_proj_weight.device)
+            past = torch.ones(t, t, dtype=torch.bool).tril()
+            pairs = past if pairs is None else pairs & past.to(pairs.device)
+        return keys, pairs
 
     def propagate(self, k: State, key_padding_mask: Tensor | None = None, attn_mask: Tensor | None = None) -> State:
         self._check()

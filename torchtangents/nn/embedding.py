@@ -10,7 +10,7 @@ from ..covariance.layout import CHANNEL
 from ..covariance.refusal import placed, refuse
 from ..covariance.state import State
 from ..covariance.tokens import Tokens
-from .law import Law, RandomLayer, Scalar
+from .law import Law, RandomLayer, Scalar, plain
 from .layer import Layer
 
 
@@ -86,4 +86,4 @@ class Embedding(RandomLayer, Layer, torch.nn.Embedding):
         return State.of(node, self.embedding_dim, (*((a,) for a in range(tokens.ndim - 1)), (CHANNEL,)))
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, {self.law.describe()}"
+        return f"{super().extra_repr()}, w_std={plain(self.w_std):g}, parameterization={self.parameterization!r}"

@@ -63,7 +63,7 @@ class PositionalEmbedding(RandomLayer, Layer):
         dtype: torch.dtype | None = None,
         parameterization: str = "ntk",
     ):
-        object.__setattr__(self, "law", Law(std, 0.0, parameterization, "PositionalEmbedding"))
+        object.__setattr__(self, "law", Law(std, 0.0, parameterization, "PositionalEmbedding", "std"))
         super().__init__()
         if mode not in MODES or channel_dim not in (-1, 1):
             raise ValueError(

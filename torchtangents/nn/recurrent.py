@@ -101,7 +101,7 @@ class RNN(RandomLayer, Layer, torch.nn.RNN):
         if nonlinearity not in FUNCTIONS:
             raise ValueError(f"RNN: expected nonlinearity in {tuple(FUNCTIONS)}, got {nonlinearity!r}")
         object.__setattr__(self, "law", Law(w_std, b_std, parameterization, "RNN"))
-        object.__setattr__(self, "hidden_law", Law(hidden_std, b_std, parameterization, "RNN"))
+        object.__setattr__(self, "hidden_law", Law(hidden_std, b_std, parameterization, "RNN", "hidden_std"))
         known = "tanh" if nonlinearity == "erf" else nonlinearity
         torch.nn.RNN.__init__(
             self, input_size, hidden_size, num_layers, known, bias, batch_first, dropout, bidirectional,
