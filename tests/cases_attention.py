@@ -121,10 +121,10 @@ class Recurrent(torch.nn.Module):
         super().__init__()
         self.times = times
         self.rnn = n.RNN(C, 8, layers, nonlinearity, w_std=1.2, hidden_std=1.3, b_std=0.2, **options)
-        self.how, self.read = read, n.Linear(8, 1)
+        self.how, self.read = read, n.Linear(16 if self.rnn.bidirectional else 8, 1)
 
     def forward(self, x):
-        output, last = self.rnn(x[:, : self.times])
+        output, last = self.rnn(x if self.times is None else x[:, : self.times])
         return self.read({"last": lambda: last[-1], "mean": lambda: output.mean(1), "all": lambda: output}[self.how]())
 
 
@@ -134,6 +134,7 @@ TIMES = {
     "rnn-relu-all": lambda: Recurrent("all", "relu", 2, parameterization="standard"),
     "rnn-erf-last": lambda: Recurrent("last", "erf", 2, bias=False),
     "rnn-erf-mean": lambda: Recurrent("mean", "erf"),
+    "rnn-both-ways": lambda: Recurrent("mean", "relu", 2, bidirectional=True),
     "rnn-tanh-last": lambda: Recurrent("last", "tanh", times=3),
     "rnn-after": lambda: Sequential(n.Linear(C, C), n.ReLU(), Recurrent("mean", "relu")),
 }

@@ -17,11 +17,19 @@ class Net(torch.nn.Module):
     def __init__(self, read, nonlinearity, layers=1, width=WIDE, **options):
         super().__init__()
         self.rnn = n.RNN(C, width, layers, nonlinearity, **{"w_std": 1.2, "hidden_std": 1.3, "b_std": 0.3, **options})
-        self.how, self.read = read, n.Linear(width, 1, w_std=1.1)
+        self.how, self.read = read, n.Linear(width * (2 if read == "both" else 1), 1, w_std=1.1)
 
     def forward(self, x):
         output, last = self.rnn(x)
+        if self.how == "both":
+            return self.read(torch.cat([last[-2], last[-1]], 1) if self.ends else output.mean(1))
         return self.read(last[-1] if self.how == "last" else output.mean(1))
+
+    ends = False
+
+
+class Ends(Net):
+    ends = True
 
 
 WIDTHS = {
@@ -30,6 +38,8 @@ WIDTHS = {
     "erf-last": lambda: Net("last", "erf"),
     "tanh-mean": lambda: Net("mean", "tanh"),
     "two-layers": lambda: Net("last", "relu", 2, b_std=0.1),
+    "both-ways": lambda: Net("both", "erf", 2, bidirectional=True, hidden_std=1.0),
+    "both-ends": lambda: Ends("both", "relu", bidirectional=True),
     "no-bias": lambda: Net("mean", "erf", bias=False),
 }
 
@@ -165,7 +175,6 @@ class Moved(Net):
 REFUSED = {
     "plain": (lambda: Plain(torch.nn.RNN(C, 5, batch_first=True)), r"rnn \(RNN\).*rnn_tanh.*tt.nn.RNN"),
     "lstm": (lambda: Plain(torch.nn.LSTM(C, 5, batch_first=True)), r"rnn \(LSTM\).*lstm.*gated"),
-    "bidirectional": (lambda: Plain(n.RNN(C, 5, bidirectional=True)), r"rnn \(RNN\).*bidirectional=True"),
     "start": (lambda: Start("last", "relu"), r"rnn \(RNN\).*initial state"),
     "moved": (lambda: Moved("last", "relu"), r"h_n.transpose has no rule.*h_n\[-1\]"),
     "images": (lambda: Sequential(n.Conv1d(T, C, 1), n.RNN(C, 5)), r"1 \(RNN\): expected \(N, positions, channels\)"),
@@ -177,6 +186,11 @@ def test_refused_by_name(name):
     build, pattern = REFUSED[name]
     with pytest.raises(NotImplementedError, match=f"(?s){pattern}"):
         tt.ntk(build(), torch.randn(2, T, C))
+
+
+def test_masks_of_both_directions_are_refused():
+    with pytest.raises(tt.UnsupportedError, match=r"rnn \(RNN\): .*no rule for masks"):
+        tt.ntk(Net("both", "relu", bidirectional=True), torch.randn(2, T, C), mask1=torch.ones(2, T, dtype=torch.bool))
 
 
 def test_bad_arguments_are_named():

@@ -21,7 +21,7 @@ def test_expected_kernels_of_wide_blocks(options):
     x = torch.randn(3, T, WIDTH) * torch.tensor([0.5, 1.0, 2.0])[:, None, None]
     for name, p in net.named_parameters():  # gains and biases of LayerNorm start at 1 and 0
         assert "norm" not in name or p.unique().numel() == 1
-    check(net, x, 200, bias=8 / WIDTH, chunk=10)
+    check(net, x, 200, bias=2 / WIDTH, chunk=10)
 
 
 def test_an_encoder_of_torch_takes_our_layer():

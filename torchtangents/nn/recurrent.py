@@ -20,7 +20,7 @@ FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu, "erf": torch.erf}
 
 
 class Finals(tuple):
-    """h_n while recording, one value (N, H) for each layer: torch's tensor has its batch on axis 1."""
+    """h_n while recording, one value (N, H) for each layer and direction: torch's tensor has its batch on axis 1."""
 
     def squeeze(self, dim: int = 0) -> object:
         """The only layer's."""
@@ -32,6 +32,11 @@ class Finals(tuple):
         if name.startswith("__"):
             raise AttributeError(name)
         return refuse(f"h_n.{name} has no rule, as h_n has its batch on axis 1; expected h_n[-1], the last layer's state (N, H)")
+
+
+def _reversed(k: State) -> State:
+    """From the last time to the first."""
+    return k.gather(0, reversed(range(k.size[0]))) if k.size else k
 
 
 class RNN(RandomLayer, Layer, torch.nn.RNN):
@@ -47,17 +52,17 @@ class RNN(RandomLayer, Layer, torch.nn.RNN):
     Args:
         input_size, hidden_size, num_layers, nonlinearity, bias, batch_first, dropout, bidirectional, device, dtype: as in
             `torch.nn.RNN`, but batch_first is True by default, the only order there is; nonlinearity may also be "erf".
-            Dropout acts between layers, bidirectional has no rule.
+            Dropout acts between layers; bidirectional puts the states of two layers, of which one reads backwards, side by side.
         w_std: standard deviation of the weights of inputs, times the root of their number; float or 0-dim tensor.
         hidden_std: the same of the weights of states.
         b_std: standard deviation of each of the two biases.
         parameterization: "ntk" or "standard".
 
     forward(input, hx=None) returns (output (N, T, H), h_n (num_layers, N, H)) as torch's. A network that is asked for its kernel
-    reads h_n[-1], or output (all of it, or output.mean(1)); hx has no rule.
+    reads h_n[-1] (and h_n[-2], the forward direction, if bidirectional), or output, e.g. output.mean(1); hx has no rule.
 
     Raises:
-        UnsupportedError: when a kernel is asked for: bidirectional=True, an initial state.
+        UnsupportedError: when a kernel is asked for: an initial state, bidirectional=True with masks.
         ValueError: batch_first=False, an unknown nonlinearity.
 
     Yang 2019 (arXiv 1910.12478); Alemohammad, Wang, Balestriero and Baraniuk 2020 (arXiv 2006.10246).
@@ -156,8 +161,6 @@ class RNN(RandomLayer, Layer, torch.nn.RNN):
         return Erf() if self.nonlinearity == "erf" else by_quadrature(torch.tanh, (), "Tanh")
 
     def propagate(self, k: State, hx: Tensor | None = None) -> tuple[State, Finals]:  # type: ignore[override]
-        if self.bidirectional:
-            refuse("bidirectional=True has no rule; expected two layers, or one direction")
         if hx is not None:
             refuse("an initial state hx has no rule; expected none, which is zeros")
         if k.shape[-1:] != (self.input_size,) or len(k.shape) != 2:
@@ -169,8 +172,12 @@ class RNN(RandomLayer, Layer, torch.nn.RNN):
             if layer and self.training and self.dropout:
                 k = k.dropout(1 - self.dropout)
             grow = power if self.parameterization == "ntk" else Rates(float(k.channels), float(self.hidden_size), biases)
-            k = k.recur(dual, power, grow, self.hidden_size).apply(dual)
-            finals.append(k.last(0))
+            ways = []
+            for backward in range(1 + self.bidirectional):
+                h = (_reversed(k) if backward else k).recur(dual, power, grow, self.hidden_size).apply(dual)
+                finals.append(h.last(0))
+                ways.append(_reversed(h) if backward else h)
+            k = State.cat(ways)
         return k, Finals(finals)
 
     def extra_repr(self) -> str:
