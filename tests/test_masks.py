@@ -177,6 +177,16 @@ def test_the_mask_of_a_window():
     assert windowed(mask, 0, 8, 2, 1, 2, 2).tolist() == [[True] * 6 + [False] * 2]
 
 
+class Forgets(tt.Layer):
+    """Zeros where there are no data, and then data everywhere."""
+
+    def forward(self, x):
+        return x
+
+    def propagate(self, k):
+        return k.masked()
+
+
 X, M = torch.randn(2, 2, 6), torch.ones(2, 6, dtype=torch.bool)
 BAD = {
     "numbers": (lambda: tt.ntk(LENGTHS["same"](), X, mask1=M.float()), TypeError, "mask1 as a tensor of booleans"),
@@ -187,6 +197,8 @@ BAD = {
             NotImplementedError, r"2 \(ZeroPad1d\): .*no rule for masks"),
     "exclude": (lambda: tt.ntk(Sequential(conv(2, 3), n.AvgPool1d(2, padding=1, count_include_pad=False), Flatten(), n.Linear(24, 1)), X, mask1=M),
                 NotImplementedError, r"1 \(AvgPool1d\): .*different sizes"),
+    "own-layer": (lambda: tt.ntk(Sequential(conv(2, 3, padding=1), Forgets(), n.GlobalAvgPool()), X, mask1=M), NotImplementedError,
+                  r"1 \(Forgets\): this operation has no rule for masks"),
     "norm": (lambda: tt.ntk(Sequential(conv(2, 3, padding=1), n.LayerNorm((8, 6)), n.GlobalAvgPool()), X, mask1=M), NotImplementedError,
              r"1 \(LayerNorm\): .*no rule for masks"),
 }  # fmt: skip

@@ -38,12 +38,12 @@ class State:
 
     groups: Groups
     layout: Layout
-    mask: Tensor | None = None  # (N, *S), True where an input has data; None where all have everywhere
+    mask: Tensor | None  # (N, *S), True where an input has data; None where all have everywhere
 
     @classmethod
     def of(cls, node: Node, channels: int, layout: Layout | None = None) -> State:
         """A value that is one node."""
-        return cls(((channels, (Term(1.0, None, node),)),), tags.images(len(node.size)) if layout is None else layout)
+        return cls(((channels, (Term(1.0, None, node),)),), tags.images(len(node.size)) if layout is None else layout, None)
 
     @property
     def channels(self) -> int:

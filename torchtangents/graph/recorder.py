@@ -165,6 +165,8 @@ class Recorder(TorchFunctionMode):
 
     def symbol(self, state: State, like: Symbol, view: bool = False) -> Symbol:
         """A new value; a view shares the storage of `like`."""
+        if like.state.mask is not None and state.mask is None and state.size:
+            refuse("this operation has no rule for masks: it returns positions and not which of them hold data")
         return Symbol.make(state, like.shape[0], like.dtype, like.device, like.storage if view else None)
 
     # Functions
