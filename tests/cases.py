@@ -5,7 +5,7 @@ from torch.nn import Sequential
 
 import torchtangents as tt
 
-from . import cases_activations, cases_composition, cases_layers
+from . import cases_activations, cases_attention, cases_composition, cases_layers
 
 n = tt.nn
 
@@ -114,14 +114,14 @@ DEEP = {
     for name, act in ACTIVATIONS.items()
 }
 BY_QUADRATURE = {f"fc-{name}" for name in ("gelu-tanh", "tanh", "sigmoid", "silu", "elu", "softplus", "hardtanh")}
-BY_QUADRATURE |= cases_activations.BY_QUADRATURE | cases_composition.BY_QUADRATURE
+BY_QUADRATURE |= cases_activations.BY_QUADRATURE | cases_attention.BY_QUADRATURE | cases_composition.BY_QUADRATURE
 BY_REFERENCE = {"fc-hardtanh": "Hardtanh: no table is accurate"}  # why csrc does not take it
 BY_REFERENCE |= dict.fromkeys(cases_activations.BY_REFERENCE | cases_layers.BY_REFERENCE, "no table is accurate|no compiled rule")
-BY_REFERENCE |= cases_composition.BY_REFERENCE
+BY_REFERENCE |= dict.fromkeys(cases_attention.NO_COMPILED_RULE, "no compiled rule") | cases_composition.BY_REFERENCE
 IMAGES = {**AWKWARD, **STRUCTURE}
 NETS = {**IMAGES, **DEEP}
-INPUTS = {}
-for more in (cases_activations, cases_composition, cases_layers):
+INPUTS = {}  # of cases with inputs of their own: (count, dtype, seed) -> a tensor, or a tuple of forward's arguments
+for more in (cases_activations, cases_attention, cases_composition, cases_layers):
     NETS |= more.NETS
     INPUTS |= more.INPUTS
 
@@ -132,3 +132,18 @@ def inputs(name, count=3, dtype=torch.float64, seed=1):
         return INPUTS[name](count, dtype, seed)
     shape = (count, 4) if name in DEEP else (count, 3, 7, 5)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def each(change, x):
+    """A change of every tensor of a case's inputs, which are one or a tuple."""
+    return tuple(change(t) for t in x) if isinstance(x, tuple) else change(x)
+
+
+def floats(change, x):
+    """The same of numbers alone, not of tokens, masks and edges."""
+    return each(lambda t: change(t) if t.is_floating_point() else t, x)
+
+
+def arguments(x):
+    """As a recording takes them."""
+    return x if isinstance(x, tuple) else (x,)

@@ -15,15 +15,12 @@ def as_arguments(x: Any, name: str) -> tuple:
     if not tensors:
         raise TypeError(f"expected {name} as a tensor (N, ..) or a tuple of forward's arguments, got {type(x).__name__}")
     first = tensors[0]
-    if first.ndim < 1 or first.ndim == 1:
+    whole = not first.is_floating_point() and not first.is_complex()  # tokens, or images that forward converts
+    if first.ndim < 1 or (first.ndim == 1 and not whole):
         raise ValueError(
             f"expected {name} with the batch on axis 0 and features after it, got shape {tuple(first.shape)}; add an axis"
         )
-    if not first.is_floating_point():
-        raise TypeError(
-            f"expected {name} in float32 or float64, got {first.dtype}; convert it, e.g. {name}.float() / 255 for images"
-        )
-    if first.dtype not in (torch.float32, torch.float64):
+    if not whole and first.dtype not in (torch.float32, torch.float64):
         raise TypeError(
             f"expected {name} in float32 or float64, got {first.dtype}; half precision cannot hold a kernel, use {name}.float()"
         )
@@ -53,6 +50,29 @@ def check_pair(args1: tuple, args2: tuple) -> None:
             raise ValueError(f"expected x1 and x2 on one device, got {a.device} and {b.device}; move one of them")
         if a.ndim != b.ndim:
             raise ValueError(f"expected x1 and x2 with the same number of axes, got shapes {tuple(a.shape)} and {tuple(b.shape)}")
+
+
+def check_masks(
+    masks: tuple[Tensor | None, Tensor | None], args1: tuple, args2: tuple | None
+) -> tuple[Tensor | bool | None, Tensor | bool | None]:
+    """Masks that fit the inputs; where one side has one, True (data everywhere) for the other."""
+    if args2 is None and masks[1] is not None:
+        raise ValueError("expected mask2=None with x2=None: both sets of inputs are x1, with mask1")
+    for name, mask, args in (("mask1", masks[0], args1), ("mask2", masks[1], args2)):
+        if mask is None:
+            continue
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            raise TypeError(f"expected {name} as a tensor of booleans, True where there are data, got {_kind(mask)}")
+        count = next(len(a) for a in args or () if isinstance(a, Tensor))
+        if mask.ndim < 2 or len(mask) != count:
+            raise ValueError(f"expected {name} of shape (N, *positions) with N={count}, got {tuple(mask.shape)}")
+    if all(m is None for m in masks):
+        return None, None
+    return True if masks[0] is None else masks[0], True if masks[1] is None else masks[1]
+
+
+def _kind(value: Any) -> str:
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
 
 
 def check_result(kernel: Tensor, dtype: torch.dtype) -> None:

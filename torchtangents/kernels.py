@@ -13,7 +13,7 @@ from .engine.backend import NAMES, pairs
 from .engine.needs import output_planes
 from .engine.sides import self_pass
 from .graph.program import Program, record
-from .inputs import as_arguments, check_finite, check_pair, check_result
+from .inputs import as_arguments, check_finite, check_masks, check_pair, check_result
 
 Inputs = Tensor | tuple
 
@@ -26,8 +26,8 @@ class Kernels(NamedTuple):
 
 
 def ntk(
-    net: torch.nn.Module, x1: Inputs, x2: Inputs | None = None, *, diagonal: bool = False, tile: int | None = None,
-    progress: bool | None = None, backend: str = "auto", devices: Any = None,
+    net: torch.nn.Module, x1: Inputs, x2: Inputs | None = None, *, mask1: Tensor | None = None, mask2: Tensor | None = None,
+    diagonal: bool = False, tile: int | None = None, progress: bool | None = None, backend: str = "auto", devices: Any = None,
 ) -> Tensor:  # fmt: skip
     """The neural tangent kernel of a network of infinite width.
 
@@ -37,6 +37,11 @@ def ntk(
         net: a module made of `torchtangents.nn` layers and operations that have a rule.
         x1: inputs (N1, ..), or a tuple of forward's arguments.
         x2: inputs (N2, ..) of the same kind; None means x1, and skips what lies below the diagonal.
+        mask1, mask2: booleans (N1, *positions) and (N2, *positions), True where an input has data; None for data everywhere.
+            Inputs of different lengths are padded to one size, with any numbers. Their kernel is that of each input cut to its
+            own data: positions without data are zeros for every convolution and pool, no keys for attention, and count for no
+            mean over positions; Flatten, and positions left at the output, have zeros there. Through strides and padding the
+            mask follows the data.
         diagonal: only every input of x1 with itself, (N1,).
         tile: inputs on a side of a tile; None chooses from free memory.
         progress: True shows a bar, False none, None one when it takes more than a second.
@@ -58,20 +63,20 @@ def ntk(
         >>> tt.ntk(net, torch.randn(5, 3), torch.randn(4, 3)).shape
         torch.Size([5, 4])
     """
-    out = _compute(net, x1, x2, True, diagonal, tile, progress, backend, devices)
+    out = _compute(net, x1, x2, True, diagonal, tile, progress, backend, devices, (mask1, mask2))
     return out[1]  # type: ignore[return-value]
 
 
 def nngp(
-    net: torch.nn.Module, x1: Inputs, x2: Inputs | None = None, *, diagonal: bool = False, tile: int | None = None,
-    progress: bool | None = None, backend: str = "auto", devices: Any = None,
+    net: torch.nn.Module, x1: Inputs, x2: Inputs | None = None, *, mask1: Tensor | None = None, mask2: Tensor | None = None,
+    diagonal: bool = False, tile: int | None = None, progress: bool | None = None, backend: str = "auto", devices: Any = None,
 ) -> Tensor:  # fmt: skip
     """The covariance of one output of a network of infinite width (its NNGP kernel).
 
     K(x, x') = E f(x) f(x') over the weights.
 
     Args:
-        net, x1, x2, diagonal, tile, progress, backend, devices: as in `ntk`.
+        net, x1, x2, mask1, mask2, diagonal, tile, progress, backend, devices: as in `ntk`.
 
     Returns:
         (N1, N2); with positions left at the output (N1, N2, *S1, *S2).
@@ -87,17 +92,17 @@ def nngp(
         tensor([[0.5000, 0.0000],
                 [0.0000, 0.5000]])
     """
-    return _compute(net, x1, x2, False, diagonal, tile, progress, backend, devices)[0]
+    return _compute(net, x1, x2, False, diagonal, tile, progress, backend, devices, (mask1, mask2))[0]
 
 
 def kernels(
-    net: torch.nn.Module, x1: Inputs, x2: Inputs | None = None, *, diagonal: bool = False, tile: int | None = None,
-    progress: bool | None = None, backend: str = "auto", devices: Any = None,
+    net: torch.nn.Module, x1: Inputs, x2: Inputs | None = None, *, mask1: Tensor | None = None, mask2: Tensor | None = None,
+    diagonal: bool = False, tile: int | None = None, progress: bool | None = None, backend: str = "auto", devices: Any = None,
 ) -> Kernels:  # fmt: skip
     """Both kernels in one pass: a named tuple (nngp, ntk).
 
     Args:
-        net, x1, x2, diagonal, tile, progress, backend, devices: as in `ntk`.
+        net, x1, x2, mask1, mask2, diagonal, tile, progress, backend, devices: as in `ntk`.
 
     Raises:
         UnsupportedError, TypeError, ValueError: as `ntk`.
@@ -108,7 +113,7 @@ def kernels(
         >>> torch.equal(k.nngp, k.ntk)
         True
     """
-    nngp_, ntk_ = _compute(net, x1, x2, True, diagonal, tile, progress, backend, devices)
+    nngp_, ntk_ = _compute(net, x1, x2, True, diagonal, tile, progress, backend, devices, (mask1, mask2))
     return Kernels(nngp_, ntk_)  # type: ignore[arg-type]
 
 
@@ -141,7 +146,7 @@ def require_gaussian_output(net: torch.nn.Module, x: Inputs) -> None:
 
 def _compute(
     net: torch.nn.Module, x1: Inputs, x2: Inputs | None, want_ntk: bool, diagonal: bool, tile: int | None,
-    progress: bool | None, backend: str, devices: Any,
+    progress: bool | None, backend: str, devices: Any, masks: tuple[Tensor | None, Tensor | None],
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     if backend not in NAMES:
         raise ValueError(f"expected backend 'auto', 'reference' or 'cpu' ('triton' is not built yet), got {backend!r}")
@@ -157,8 +162,9 @@ def _compute(
         check_pair(args1, args2)
         check_finite(args2, "x2")
     check_finite(args1, "x1")
-    first = record(net, args1)
-    second = first if args2 is None else record(net, args2)
+    mask1, mask2 = check_masks(masks, args1, args2)
+    first = record(net, args1, mask1)
+    second = first if args2 is None else record(net, args2, mask2)
     return execute(first, second, want_ntk, diagonal, tile, progress, backend)
 
 

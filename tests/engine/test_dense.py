@@ -8,7 +8,7 @@ from torchtangents.engine.dense import dense_kernels
 from torchtangents.graph.program import record
 
 from .. import cases_layers
-from ..cases import AWKWARD, BY_QUADRATURE, NETS, inputs
+from ..cases import AWKWARD, BY_QUADRATURE, NETS, arguments, inputs
 
 POOLED = [name for name in AWKWARD if type(AWKWARD[name]()[-2]) is tt.nn.GlobalAvgPool]
 OF_ANY_SIZE = [
@@ -32,7 +32,7 @@ def test_there_are_sixteen_awkward_geometries():
 @pytest.mark.parametrize("name", NETS)
 def test_planes_match_dense(name, backend):
     net, x = NETS[name](), inputs(name)
-    program = record(net, (x,))
+    program = record(net, arguments(x))
     for mine, oracle in zip(tt.kernels(net, x, backend=backend), dense_kernels(program, program), strict=True):
         assert_equal_to_scale(mine, oracle, 1e-10 if name in BY_QUADRATURE else 1e-14)
 

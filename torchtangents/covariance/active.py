@@ -11,6 +11,7 @@ import torch
 class Recording(Protocol):
     """What a layer needs of a recorder."""
 
+    batch: int
     dtype: torch.dtype  # of the data
 
     def leaf(self, layer: Any, args: tuple, kwargs: dict) -> Any:
@@ -24,3 +25,11 @@ current: ContextVar[Recording | None] = ContextVar("recording", default=None)
 def recording() -> Recording | None:
     """The recorder of this thread's forward pass, if one is under way."""
     return current.get()
+
+
+def batch() -> int:
+    """The number of inputs of the recording."""
+    recorder = current.get()
+    if recorder is None:
+        raise RuntimeError("no recording is under way in this thread")
+    return recorder.batch

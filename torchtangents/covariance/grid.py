@@ -112,6 +112,15 @@ class Grid:
                 values = values.index_select(start + axis, index)
         return values
 
+    def at_planes(self, dense: Tensor) -> Tensor:
+        """The planes (*batch, P.., S..) of a whole covariance (*batch, *S1, *S2)."""
+        n, batch = self.n, dense.ndim - 2 * self.n
+        if not n:
+            return dense
+        index = [self.spread(torch.arange(self.size1[axis])[None], axis) for axis in range(n)]
+        index += [self.spread(self.partner(axis)[0], axis) for axis in range(n)]
+        return self.mask(dense[(slice(None),) * batch + tuple(i.to(dense.device) for i in index)])
+
     def dense(self, values: Tensor) -> Tensor:
         """(*batch, *S1, *S2) with zeros where no plane is held."""
         n = self.n

@@ -98,10 +98,10 @@ class Given(Node):
         grid = Grid(context.wanted, self.size, context.twin.size)
         pick = (context.batch1,) if context.own else (context.batch1, context.batch2)
         dense = (self.own if context.own else self.cross)[pick]
-        q = _planes(grid, dense)
+        q = grid.at_planes(dense)
         ntk = None
         if context.ntk:
-            ntk = torch.zeros_like(q) if self.ntk is None or context.own else _planes(grid, self.ntk[pick])
+            ntk = torch.zeros_like(q) if self.ntk is None or context.own else grid.at_planes(self.ntk[pick])
         distance = None
         if context.distance:
             v1, v2 = context.sides("v", grid) if context.memory1 else _own_sides(grid, dense)
@@ -124,17 +124,6 @@ def _diagonal(own: Tensor, n: int) -> Tensor:
 def _own_sides(grid: Grid, own: Tensor) -> tuple[Tensor, Tensor]:
     v = _diagonal(own, grid.n)
     return grid.left(v), grid.right(v)
-
-
-def _planes(grid: Grid, dense: Tensor) -> Tensor:
-    """Planes (*batch, P.., S..) of a whole covariance (*batch, *S1, *S2)."""
-    n, batch = grid.n, dense.ndim - 2 * grid.n
-    index: list[Tensor] = []
-    for axis in range(n):
-        index.append(grid.spread(torch.arange(grid.size1[axis])[None], axis))
-    for axis in range(n):
-        index.append(grid.spread(grid.partner(axis)[0], axis))
-    return grid.mask(dense[(slice(None),) * batch + tuple(i.to(dense.device) for i in index)]) if n else dense
 
 
 class Affine(Node):

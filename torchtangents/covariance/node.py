@@ -61,6 +61,7 @@ class Node:
     """
 
     local = True
+    wide = False  # whether its sums cancel, so that a program with it runs in float64
 
     def __init__(
         self,
@@ -77,6 +78,9 @@ class Node:
         self.alike = bool(inputs) and all(i.alike for i in inputs)  # whether all channels have one law
         self.layer = here()
         self.cache: dict[object, Node] = {}  # steps already recorded from this one
+
+    def widen(self) -> None:
+        """Hold what enters the program here in float64."""
 
     def reads(self, twin: Node, wanted: Planes) -> Planes:
         """The planes of every input that the planes `wanted` of the output need."""

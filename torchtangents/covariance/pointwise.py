@@ -72,6 +72,10 @@ class Pointwise(Node):
 
 def _same(first: Dual, second: Dual) -> bool:
     """Whether two functions have the same values; numbers from the data may hide in one."""
+    if type(first) is type(second) and all(
+        v is vars(second).get(k) or _equal(v, vars(second).get(k)) for k, v in vars(first).items()
+    ):
+        return True
     try:
         with torch.no_grad():
             one, two = (d.function(torch.linspace(-3.0, 3.0, 25, dtype=torch.float64)) for d in (first, second))
@@ -151,3 +155,7 @@ class Normalize(Node):
 
     def cost(self) -> int:
         return 10
+
+
+def _equal(a: object, b: object) -> bool:
+    return isinstance(a, (float, int, str, tuple)) and type(a) is type(b) and a == b

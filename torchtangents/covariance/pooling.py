@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .refusal import placed
+from dataclasses import replace
+
+from .masks import windowed
+from .refusal import placed, refuse
 from .rows import Rows
 from .state import State
 
@@ -26,10 +29,14 @@ def pool(
 ) -> State:
     """The mean or sum over windows of the last n axes."""
     steps = zip(each(window, n), each(stride if stride else window, n), each(padding, n), strict=True)
+    mask, k = k.mask, k.masked()
+    if mask is not None and (ceil_mode or (any(each(padding, n)) and not count_include_pad)):
+        refuse("a pool with windows of different sizes has no rule for masks; expected ceil_mode=False, count_include_pad=True")
     for i, (w, s, p) in enumerate(steps):
         axis = k.spatial(len(k.layout) - n + i)
         k = k.linear(axis, _rows(k.size[axis], w, s, p, ceil_mode, count_include_pad, average))
-    return k
+        mask = None if mask is None else windowed(mask, axis, k.size[axis], w - 1, s, p, p)
+    return replace(k, mask=mask)
 
 
 def adaptive(k: State, n: int, sizes: tuple[int | None, ...]) -> State:

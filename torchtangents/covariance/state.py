@@ -6,6 +6,7 @@ Sums, concatenations and elementwise functions stay symbolic; a linear map colla
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,51 +14,34 @@ import numpy as np
 from torch import Tensor
 
 from . import layout as tags
+from .attention import Attend, Bilinear, allowed_keys
 from .combine import mixture
 from .dual import Dual
+from .graphs import Aggregated
 from .laws import Affine, Dropout
 from .layout import CHANNEL, Layout
 from .maps import Linear, Sum, Trace, Window
+from .masks import Weigh, averaged, both
 from .node import Node
 from .parts import Diagonal
 from .pointwise import Normalize
+from .position import Position
 from .product import Expanded, Weighted
+from .recurrent import Rates, Recurrent
 from .refusal import placed, refuse
 from .rows import Rows
+from .shaped import Shaped
 from .terms import Scalar, Term, applied, merged, moments, moved, some_channels, split, times
-
-Groups = tuple[tuple[int, tuple[Term, ...]], ...]  # (number of channels, terms)
 
 
 @dataclass(frozen=True)
-class State:
+class State(Shaped):
     """The symbolic covariance of a batch of values; immutable."""
-
-    groups: Groups
-    layout: Layout
 
     @classmethod
     def of(cls, node: Node, channels: int, layout: Layout | None = None) -> State:
         """A value that is one node."""
-        return cls(((channels, (Term(1.0, None, node),)),), tags.images(len(node.size)) if layout is None else layout)
-
-    @property
-    def channels(self) -> int:
-        """Number of channels."""
-        return sum(c for c, _ in self.groups)
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        """Number of positions on each spatial axis."""
-        return self.groups[0][1][0].base.size
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the value, without the batch."""
-        return tags.shape(self.layout, self._length)
-
-    def _length(self, tag: int) -> int:
-        return self.channels if tag == CHANNEL else self.size[tag]
+        return cls(((channels, (Term(1.0, None, node),)),), tags.images(len(node.size)) if layout is None else layout, None)
 
     @property
     def gaussian(self) -> bool:
@@ -75,20 +59,30 @@ class State:
     def _each(self, step: Callable[[Node], Node], layout: Layout | None = None) -> State:
         """A step for each group of channels."""
         groups = tuple((c, (Term(1.0, None, step(moments(terms))),)) for c, terms in self.groups)
-        return State(groups, self.layout if layout is None else layout)
+        return State(groups, self.layout if layout is None else layout, self.mask)
 
     def _to(self, node: Node, layout: Layout | None = None, channels: int | None = None) -> State:
-        return State.of(node, self.channels if channels is None else channels, self.layout if layout is None else layout)
+        count = self.channels if channels is None else channels
+        return replace(State.of(node, count, self.layout if layout is None else layout), mask=self.mask)
+
+    # Masks
+
+    def weigh(self, weights: Tensor) -> State:
+        """Numbers (N, *S) for each input and position: K' = w1(p) w2(q) K(p, q)."""
+        return self._each(lambda node: Weigh(node, weights))
+
+    def masked(self) -> State:
+        """Zeros where there are no data, and no mask from here on; what every step that mixes positions reads."""
+        return self if self.mask is None else replace(self.weigh(self.mask), mask=None)
+
+    def _mixes(self) -> None:
+        if self.mask is not None:
+            refuse(
+                "this operation mixes positions and has no rule for masks. Expected convolutions with zero padding, average or "
+                "sum pools, GlobalAvgPool, attention and Flatten between the data and the read-out"
+            )
 
     # Axes
-
-    def spatial(self, dim: int) -> int:
-        """The spatial axis that one axis of the value holds; `dim` counts without the batch."""
-        group = self.layout[dim]
-        if len(group) != 1 or group[0] == CHANNEL:
-            kind = "channels" if CHANNEL in group else "no or several axes of positions"
-            refuse(f"expected positions on axis {dim % len(self.layout) + 1} of {(-1, *self.shape)}, got {kind}")
-        return group[0]
 
     def features(self, expected: int) -> State:
         """The last axis as channels, read by a linear layer: positions merged into it are traced."""
@@ -100,9 +94,12 @@ class State:
             )
         if self.shape[-1] != expected:
             raise ValueError(placed(f"expected {expected} features on the last axis, got shape {(-1, *self.shape)}"))
-        out = self
+        traced = tuple(1 + t for t in group if t != CHANNEL)
+        out = self.masked() if traced else self
         while len(out.layout[-1]) > 1:
             out = out.trace(next(t for t in out.layout[-1] if t != CHANNEL))
+        if self.mask is not None and traced and out.size:
+            out = replace(out, mask=self.mask.any(traced))
         return out
 
     def images(self, n: int, channels: int) -> tuple[int, ...]:
@@ -113,36 +110,11 @@ class State:
             )
         return tuple(self.spatial(1 + i) for i in range(n))
 
-    def flatten(self, start: int, end: int) -> State:
-        """Merge axes start..end (without the batch, inclusive)."""
-        if start < 0 or end < start:
-            refuse(f"expected to flatten axes after the batch, got {start + 1}..{end + 1}")
-        return replace(self, layout=tags.flatten(self.layout, start, end))
-
-    def reshape(self, target: tuple[int, ...]) -> State:
-        """The value as a view of another shape (without the batch) that keeps axes whole."""
-        return replace(self, layout=tags.regroup(self.layout, self._length, target))
-
-    def permute(self, order: Iterable[int]) -> State:
-        """The axes in another order (without the batch)."""
-        return replace(self, layout=tuple(self.layout[i] for i in order))
-
-    def squeeze(self, dims: tuple[int, ...]) -> State:
-        """Without some axes of length 1; the value keeps what they held."""
-        kept = [list(group) for i, group in enumerate(self.layout) if i not in dims]
-        rest = [t for i in dims for t in self.layout[i]]
-        if rest and kept:
-            kept[-1] += rest
-        return replace(self, layout=tuple(tuple(g) for g in kept))
-
-    def unsqueeze(self, dim: int) -> State:
-        """With an axis of length 1 before an axis; `dim` counts without the batch."""
-        return replace(self, layout=(*self.layout[:dim], (), *self.layout[dim:]))
-
     # Linear maps over positions
 
     def linear(self, axis: int, rows: Rows) -> State:
         """out[p] = sum_q A[p, q] in[q] along a spatial axis."""
+        self._mixes()
         return self._each(lambda node: Linear(node, axis, rows))
 
     def gather(self, axis: int, index: Iterable[int]) -> State:
@@ -172,7 +144,7 @@ class State:
             raise ValueError(placed(f"expected at least one entry of axis {dim + 1} of {(-1, *self.shape)}, got none"))
         if self.layout[dim] != (CHANNEL,):
             return self.gather(self.spatial(dim), index)
-        return State(some_channels(self.groups, tuple(index)), self.layout)
+        return replace(self, groups=some_channels(self.groups, tuple(index)))
 
     def select(self, dim: int, index: int) -> State:
         """One position of an axis, which is removed; `dim` counts without the batch."""
@@ -194,17 +166,74 @@ class State:
 
     def total(self, axis: int, average: bool = True) -> State:
         """The sum or mean over a spatial axis, which is removed."""
+        self._mixes()
         return self._each(lambda node: Sum(node, axis, average), tags.drop(self.layout, axis))
+
+    def totals(self, axes: tuple[int, ...], average: bool = True) -> State:
+        """The sum or mean over the positions of spatial axes that hold data; the axes are removed."""
+        out, left = self, None
+        if self.mask is not None and axes:
+            out = replace(self.weigh(averaged(self.mask, axes, average)), mask=None)
+            left = self.mask.any(tuple(1 + a for a in axes)) if len(axes) < len(self.size) else None
+        for gone, axis in enumerate(sorted(axes)):
+            out = out.total(axis - gone, average and self.mask is None)
+        return replace(out, mask=left) if axes else self
+
+    def last(self, axis: int) -> State:
+        """The last position of a spatial axis that holds data; the axis is removed."""
+        if self.mask is None:
+            out = self.gather(axis, [self.size[axis] - 1]).total(axis)
+        else:
+            behind = self.mask.flip(1 + axis).cumsum(1 + axis).flip(1 + axis)
+            left = self.mask.any(1 + axis) if len(self.size) > 1 else None
+            ends = replace(self.weigh(self.mask & (behind == 1)), mask=None)
+            out = replace(ends.total(axis, average=False), mask=left)
+        return out.squeeze(tuple(i for i, group in enumerate(out.layout) if not group))
 
     def trace(self, axis: int) -> State:
         """Read every position of a spatial axis as more channels; the axis is removed."""
+        self._mixes()
         channels = self.channels * self.size[axis]
         return self._to(Trace(self.node(), axis), tags.drop(self.layout, axis), channels)
+
+    # All pairs of positions
+
+    def attend(
+        self, seen: State, scores: str, scale: Scalar | None, keys: Tensor | None = None, pairs: Tensor | None = None
+    ) -> State:
+        """Self-attention over the positions of (N, T, C), without its weights' random signs.
+
+        With a `scale` the scores are deterministic, K' = G1 K G2^T and G = f(scale K_s(x, x)); without, K' = K_s sum K_s K.
+        seen: what queries and keys are made of, with K_s; this value or one that differs by positional embeddings.
+        keys: (N, T) and pairs: (T, T), booleans, True where a key may be read.
+        """
+        for value in (self, seen):
+            value._sequence()
+        allowed = allowed_keys(keys, pairs, self.layout[0], self.size)
+        if self.mask is not None:
+            held = self.mask.flatten(1)[:, None].expand(-1, self.mask[0].numel(), -1)
+            allowed = held if allowed is None else allowed & held
+        nodes = self.node(), seen.node()
+        return self._to(Bilinear(*nodes, allowed) if scale is None else Attend(*nodes, scale, scores, allowed))
+
+    def aggregate(self, matrices: Tensor) -> State:
+        """Sums over positions with a matrix (N, T, T), or (T, T), for each input: K' = A1 K A2^T."""
+        self._sequence()
+        if len(self.size) != 1:
+            refuse(f"expected one axis of positions, got {self.size}")
+        source = self.masked()
+        return replace(source._to(Aggregated(source.node(), matrices)), mask=self.mask)
+
+    def _sequence(self) -> None:
+        """Refuse what is not (N, positions, channels)."""
+        if len(self.layout) != 2 or self.layout[1] != (CHANNEL,) or sorted(self.layout[0]) != list(range(len(self.size))):
+            refuse(f"expected (N, positions, channels) with all positions on axis 1, got {(-1, *self.shape)}")
 
     # Random layers
 
     def window(self, axis: int, offsets: Iterable[int], step: int = 1) -> State:
         """The tied sum of a convolution along a spatial axis: out(p, q) = sum_k in(step p + k, step q + k)."""
+        self._mixes()
         offsets = tuple(offsets)
         if max(offsets) >= self.size[axis]:
             raise ValueError(placed(f"expected at least {max(offsets) + 1} positions (after padding), got {self.size[axis]}"))
@@ -220,6 +249,23 @@ class State:
     def affine(self, w2: Scalar, b2: Scalar, grow: Scalar, shift: Scalar, channels: int, taps: int = 1) -> State:
         """Random weights: K' = w2 K + b2 and Theta' = grow K + shift + w2 Theta, K the mean over `taps`."""
         return self._to(Affine(self.node(), w2, b2, grow, shift, taps), None, channels)
+
+    def recur(self, dual: Dual, power: Rates, grow: Rates, channels: int) -> State:
+        """g(t) = W_x x(t) + W_h f(g(t - 1)) + b of a recurrent layer, before f: the NNGP by `power`, direct terms by `grow`."""
+        self._sequence()
+        if len(self.size) != 1:
+            refuse(f"expected one axis of times, got {self.size}")
+        return replace(self._to(Recurrent(self.masked().node(), dual, power, grow), None, channels), mask=self.mask)
+
+    def positional(
+        self, power: Scalar, shift: Scalar, shared: Iterable[bool], channels: int, matrix: Tensor | None = None
+    ) -> State:
+        """Gaussians at the positions of this value, the same for every input: K = power R, Theta = shift R.
+
+        R is the identity, ones along the axes that are `shared`, or the given (T, T) matrix over all positions.
+        """
+        like = self.groups[0][1][0].base
+        return self._to(Position(like, power, shift, tuple(shared), matrix), None, channels)
 
     # Elementwise
 
@@ -238,6 +284,8 @@ class State:
         if CHANNEL not in held:
             refuse("normalisation over positions alone has no infinite-width rule; expected the channel axis among them")
         axes = tuple(sorted(t for t in held if t != CHANNEL))
+        if axes:
+            self._mixes()
         own = axes if trained is None else tuple(a for a in axes if a in self.layout[trained])
         whole = self.node() if len(self.groups) > 1 else None
         return self._each(lambda node: Normalize(node, axes, eps, center, gain, bias, own, whole))
@@ -252,14 +300,16 @@ class State:
         """The sum with a value that depends on other weights, or on the same Gaussian."""
         if self.shape != other.shape or self.layout != other.layout:
             refuse(f"expected both terms of a sum with one shape and layout, got {self.shape} and {other.shape}")
-        return self._recorded((n, merged(first + second)) for n, first, second in self._refined(other))
+        out = self._recorded((n, merged(first + second)) for n, first, second in self._refined(other))
+        return replace(out, mask=both(self.mask, other.mask))
 
     def __mul__(self, c: Scalar | State) -> State:
         """A multiple, by a number or a 0-dim tensor; the product with a value that depends on other weights."""
         if isinstance(c, State):
             if self.shape != c.shape or self.layout != c.layout:
                 refuse(f"expected both factors of a product with one shape and layout, got {self.shape} and {c.shape}")
-            return self._recorded((n, times(first, second)) for n, first, second in self._refined(c))
+            out = self._recorded((n, times(first, second)) for n, first, second in self._refined(c))
+            return replace(out, mask=both(self.mask, c.mask))
         return self._recorded((n, tuple(Term(t.c * c, t.fn, t.base) for t in terms)) for n, terms in self.groups)
 
     def _recorded(self, groups: Iterable[tuple[int, tuple[Term, ...]]]) -> State:
@@ -293,6 +343,7 @@ class State:
         """An axis of length 1 repeated; `dim` counts without the batch."""
         if self.layout[dim]:
             return self.gather(self.spatial(dim), [0] * count)
+        self._mixes()
         axis = sum(len([t for t in group if t != CHANNEL]) for group in self.layout[:dim])
         layout = [tuple(t + (t >= axis) for t in group) for group in self.layout]
         layout[dim] = (axis,)
@@ -301,4 +352,5 @@ class State:
     @staticmethod
     def cat(states: list[State]) -> State:
         """Channels side by side."""
-        return State(tuple(g for s in states for g in s.groups), states[0].layout)
+        mask = functools.reduce(both, (s.mask for s in states))
+        return State(tuple(g for s in states for g in s.groups), states[0].layout, mask)

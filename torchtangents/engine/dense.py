@@ -346,3 +346,6 @@ def _(step: Dropout, twin: Dropout, x: Whole) -> Whole:
         return c.k * (1 + more * _equal_positions(c, same, tuple(range(c.n))))
 
     return x.each(scaled, scaled, _same)
+
+
+from . import dense_positions  # noqa: E402, F401  registers the rules of steps that read all pairs of positions

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..covariance.combine import Combine, Mixture
 from ..covariance.grid import Planes
 from ..covariance.kinked import ABReLU, Sign
-from ..covariance.laws import Affine, Gain, Input
+from ..covariance.laws import Affine, Dropout, Gain, Input
 from ..covariance.maps import Linear, Sum, Trace, Window
 from ..covariance.node import Node
 from ..covariance.pointwise import Normalize, Pointwise
@@ -28,6 +28,7 @@ from .segments import Gather, Reduction, Segment, Step, inputs_of
 _CHANNELS = 8  # of flat data, up to which products are summed directly and not by a matrix product
 _POSITIONS = 256  # over which the errors of single precision at positions that are equal to others average out
 _STEPS = 64
+_RULES = (Affine, Combine, Dropout, Gain, Linear, Mixture, Normalize, Pointwise, Sum, Trace, Window)
 
 
 class Lowering:
@@ -71,6 +72,8 @@ class Lowering:
     # Sizes and planes, on the two axes of csrc
 
     def _place(self, node: Node) -> None:
+        if node.inputs and type(node) not in _RULES:
+            raise NotNative(f"{node.layer}: {type(node).__name__} has no compiled rule")
         if not node.inputs:
             if not isinstance(node, Input):
                 raise NotNative(f"{type(node).__name__} covariances have no compiled rule")

@@ -20,11 +20,9 @@ def _reduced(recorder: Any, input: Symbol, dim: Any, keepdim: bool, average: boo
     if 0 in dims:
         refuse("a mean or sum over the batch axis has no rule")
     state = input.current()
-    for d in sorted(dims):
-        if -1 in state.layout[d - 1]:
-            refuse("a mean or sum over channels has no rule at infinite width; expected axes of positions")
-        while state.layout[d - 1]:
-            state = state.total(state.layout[d - 1][-1], average)
+    if any(-1 in state.layout[d - 1] for d in dims):
+        refuse("a mean or sum over channels has no rule at infinite width; expected axes of positions")
+    state = state.totals(tuple(tag for d in sorted(set(dims)) for tag in state.layout[d - 1]), average)
     if not keepdim:
         state = state.squeeze(tuple(d - 1 for d in dims))
     return recorder.symbol(state, input)

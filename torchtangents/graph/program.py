@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..covariance.kinked import ABReLU, Sign
-from ..covariance.laws import Given, Input
 from ..covariance.layout import CHANNEL
 from ..covariance.maps import Linear
 from ..covariance.node import Node
@@ -24,7 +23,7 @@ class Program:
 
     def __init__(self, output: State, batch: int, dtype: torch.dtype, device: torch.device):
         self.output, self.batch, self.dtype, self.device = output, batch, dtype, device
-        state = output
+        state = output.masked()
         for i in range(len(state.layout)):
             while CHANNEL in state.layout[i] and len(state.layout[i]) > 1:
                 state = state.trace(next(t for t in state.layout[i] if t != CHANNEL))
@@ -34,14 +33,14 @@ class Program:
         self.widened = False
         if self.delicate:
             for step in self.steps:
-                if isinstance(step, (Input, Given)):
-                    step.widen()
+                step.widen()
 
     @property
     def delicate(self) -> bool:
-        """Whether a function that is not piecewise linear occurs, or differences of positions: such programs run in float64."""
+        """Whether a function that is not piecewise linear occurs, or sums that cancel: such programs run in float64."""
         return any(
-            (isinstance(s, Pointwise) and not isinstance(s.dual, (ABReLU, Sign)))
+            s.wide
+            or (isinstance(s, Pointwise) and not isinstance(s.dual, (ABReLU, Sign)))
             or (isinstance(s, Linear) and bool((s.rows.coef < 0).any()))
             for s in self.steps
         )
@@ -58,8 +57,7 @@ def widened(program: Program) -> Program:
     for step in program.steps:
         twin = copy.copy(step)
         twin.inputs = tuple(new[i] for i in step.inputs)
-        if isinstance(twin, (Input, Given)):
-            twin.widen()
+        twin.widen()
         new[step] = twin
     out = copy.copy(program)
     out.root, out.steps, out.widened = new[program.root], [new[s] for s in program.steps], True
@@ -80,14 +78,14 @@ def ordered(root: Node) -> list[Node]:
     return list(seen)
 
 
-def record(model: torch.nn.Module, args: tuple[Any, ...]) -> Program:
-    """The program of a model on these inputs (tensors, batch first; or symbols)."""
+def record(model: torch.nn.Module, args: tuple[Any, ...], mask: Tensor | bool | None = None) -> Program:
+    """The program of a model on these inputs (tensors, batch first; or symbols), with data where the mask is True."""
     model = getattr(model, "_orig_mod", model)
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}")
     recorder = Recorder(model)
     first = next(a for a in args if isinstance(a, Tensor))
-    recorder.batch, recorder.dtype = first.shape[0], first.dtype
+    recorder.batch, recorder.dtype, recorder.mask = first.shape[0], first.dtype, mask
     versions = [_version(a) for a in args]
     output = recorder.run(args)
     for a, version in zip(args, versions, strict=True):
@@ -103,7 +101,8 @@ def record(model: torch.nn.Module, args: tuple[Any, ...]) -> Program:
             f"{type(model).__name__}: expected forward to return one value that passed a layer of torchtangents.nn, "
             f"got {type(output).__name__}"
         )
-    return Program(output.current(), recorder.batch, first.dtype, first.device)
+    dtype = first.dtype if first.is_floating_point() else output.dtype
+    return Program(output.current(), recorder.batch, dtype, first.device)
 
 
 def _version(argument: Any) -> int:

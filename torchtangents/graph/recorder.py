@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from ..covariance import active
 from ..covariance.laws import Input
 from ..covariance.layout import CHANNEL, Layout
+from ..covariance.masks import fitting
 from ..covariance.refusal import locate, placed, refuse
 from ..covariance.state import State
 from ..nn.layer import Layer
@@ -36,6 +38,7 @@ class Recorder(TorchFunctionMode):
         self.leaves: list[str] = []
         self.batch, self.dtype = 0, torch.get_default_dtype()
         self.differentiates = False
+        self.mask: Tensor | bool | None = None  # where the data are; True for everywhere
 
     def where(self) -> str:
         """The dotted name and type of the module that is running."""
@@ -68,22 +71,30 @@ class Recorder(TorchFunctionMode):
 
     def leaf(self, layer: Layer, args: tuple, kwargs: dict) -> Any:
         """Record the rule of a layer; a deterministic layer on plain tensors just runs."""
-        symbolic = any(isinstance(a, Symbol) for a in args)
+        symbolic = any(isinstance(a, Symbol) for a in args) or layer.takes_indices
         if not symbolic and layer.channel_dim is None and not self._masks(layer):
             return layer.forward(*args, **kwargs)
         self.leaves.append(self._label(layer))
         try:
             self._check(layer)
+            if layer.takes_indices:
+                return self.indices(args[0], layer)
             first = args[0] if isinstance(args[0], Symbol) else self.lift(args[0], layer)
             rest = [a.current() if isinstance(a, Symbol) else a for a in args[1:]]
             out = layer.propagate(first.current(), *rest, **kwargs)
-            if not isinstance(out, State):
-                raise TypeError(placed(f"expected propagate to return a State, got {type(out).__name__}"))
             if getattr(layer, "inplace", False) and isinstance(args[0], Symbol):
                 return first.change(out)
-            return self.symbol(out, first)
+            return self._symbols(out, first)
         finally:
             self.leaves.pop()
+
+    def _symbols(self, out: Any, like: Symbol) -> Any:
+        """What a rule returned: one value, or tuples of them."""
+        if isinstance(out, tuple):
+            return type(out)(self._symbols(o, like) for o in out)
+        if not isinstance(out, State):
+            raise TypeError(placed(f"expected propagate to return a State, got {type(out).__name__}"))
+        return self.symbol(out, like)
 
     @staticmethod
     def _masks(layer: Layer) -> bool:
@@ -114,10 +125,30 @@ class Recorder(TorchFunctionMode):
                 )
             self.used[id(parameter)] = self.leaves[-1]
 
+    def indices(self, x: Any, layer: Any) -> Symbol:
+        """What a layer makes of integers."""
+        if isinstance(x, Symbol) or not isinstance(x, Tensor) or x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+            kind = "values of another layer" if isinstance(x, Symbol) else getattr(x, "dtype", type(x).__name__)
+            raise TypeError(placed(f"expected tokens as a tensor of integers, got {kind}"))
+        self._batched(x)
+        mask = fitting(self.mask, self.batch, tuple(x.shape[1:]), x.device)
+        return Symbol.make(replace(layer.propagate(x), mask=mask), self.batch, layer.weight.dtype, x.device)
+
+    def _batched(self, x: Tensor) -> None:
+        if x.ndim < 1 or x.shape[0] != self.batch:
+            raise ValueError(placed(f"expected the batch axis first with {self.batch} inputs, got shape {tuple(x.shape)}"))
+
     def lift(self, x: Any, layer: Layer) -> Symbol:
         """Data on their way into the first random layer."""
         if not isinstance(x, Tensor):
             raise TypeError(placed(f"expected a tensor, got {type(x).__name__}"))
+        if not x.is_floating_point():
+            raise TypeError(
+                placed(
+                    f"expected numbers in float32 or float64, got {x.dtype}; convert it, e.g. x.float() / 255 for images, or "
+                    "begin with tt.nn.Embedding for tokens"
+                )
+            )
         dim = layer.channel_dim
         if dim is None:
             if x.ndim != 2:
@@ -133,13 +164,13 @@ class Recorder(TorchFunctionMode):
     def data(self, x: Tensor, layout: Layout) -> Symbol:
         """A tensor as a value with the given layout (one tag an axis)."""
         values = self.ordered(x, layout)
-        state = State.of(Input(values), values.shape[1], layout)
+        mask = fitting(self.mask, self.batch, tuple(values.shape[2:]), x.device)
+        state = replace(State.of(Input(values), values.shape[1], layout), mask=mask)
         return Symbol.make(state, x.shape[0], x.dtype, x.device)
 
     def ordered(self, x: Tensor, layout: Layout) -> Tensor:
         """A tensor of the given layout (at most one tag an axis) as (N, C, *S)."""
-        if x.shape[0] != self.batch:
-            raise ValueError(placed(f"expected the batch axis first with {self.batch} inputs, got shape {tuple(x.shape)}"))
+        self._batched(x)
         held = sorted((group[0], 1 + i) for i, group in enumerate(layout) if group)  # CHANNEL is -1: first
         empty = [1 + i for i, group in enumerate(layout) if not group]
         with torch._C.DisableTorchFunctionSubclass():
@@ -147,6 +178,8 @@ class Recorder(TorchFunctionMode):
 
     def symbol(self, state: State, like: Symbol, view: bool = False) -> Symbol:
         """A new value; a view shares the storage of `like`."""
+        if like.state.mask is not None and state.mask is None and state.size:
+            refuse("this operation has no rule for masks: it returns positions and not which of them hold data")
         return Symbol.make(state, like.shape[0], like.dtype, like.device, like.storage if view else None)
 
     # Functions
@@ -176,6 +209,8 @@ class Recorder(TorchFunctionMode):
 
     def _parameter(self, parameter: torch.nn.Parameter, func: Any) -> None:
         name = self.parameters.get(id(parameter), "an unregistered parameter")
+        if instead := _instead(_name(func)):
+            refuse(f"{_name(func)} with the parameter '{name}' has no infinite-width rule. {instead}")
         if _name(func) in _PLAIN:
             refuse(
                 f"a plain torch.nn layer ({_name(func)} with '{name}') has no law for its weights. Expected the layer of the "
@@ -197,7 +232,23 @@ def _drops(input: Any, p: float = 0.5, training: bool = True, inplace: bool = Fa
     return training and p > 0
 
 
+def _instead(name: str) -> str | None:
+    """What to use for the sequence models of torch, whose own parametrisation has no limit with a rule."""
+    if "attention" in name or name == "_transformer_encoder_layer_fwd":
+        return (
+            "Expected tt.nn.SelfAttention, or tt.nn.TransformerEncoderLayer: scores over d (not sqrt(d)) with one weight for "
+            "queries and keys"
+        )
+    if name.startswith(("rnn_", "lstm", "gru")):
+        return "Expected tt.nn.RNN (gated units have no rule)"
+    return None
+
+
 def _suggestion(name: str) -> str:
+    if instead := _instead(name):
+        return instead + "."
+    if name in ("matmul", "__matmul__", "__rmatmul__", "bmm", "baddbmm", "einsum"):
+        return "For attention (q @ k^T) expected tt.nn.SelfAttention; products of two recorded values have no rule."
     if "max" in name:
         return "Expected an average pool (tt.nn.AvgPool2d) in its place."
     if "norm" in name:

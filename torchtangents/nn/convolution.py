@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ..covariance.masks import windowed
 from ..covariance.refusal import refuse
 from ..covariance.state import State
 from .law import Law, RandomLayer, Scalar
@@ -56,9 +58,13 @@ class _Convolution(RandomLayer, Layer):
         if self.groups != 1:
             refuse(f"a convolution with groups={self.groups} has no Gaussian limit (few channels a group); expected groups=1")
         axes = k.images(len(self.kernel_size), channels)
+        mask, k = k.mask, k.masked()
         for i, axis in enumerate(axes):
             offsets = range(0, self.dilation[i] * self.kernel_size[i], self.dilation[i])
             k = k.pad(axis, *self._pads(i), mode=self.padding_mode).window(axis, offsets, self.stride[i])
+            if mask is not None:
+                mask = windowed(mask, axis, k.size[axis], offsets[-1], self.stride[i], *self._pads(i))
+        k = replace(k, mask=mask)
         taps = math.prod(self.kernel_size)
         return self.law.affine(k, channels * taps, self.out_channels, self.bias is not None, taps)
 

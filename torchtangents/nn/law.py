@@ -22,8 +22,8 @@ class Law:
     N(0, b_std^2), trained as they are (Sohl-Dickstein, Novak, Schoenholz and Lee 2020, arXiv 2001.07301).
     """
 
-    def __init__(self, w_std: Scalar, b_std: Scalar, parameterization: str, layer: str):
-        self.w_std = _checked(w_std, "w_std", layer)
+    def __init__(self, w_std: Scalar, b_std: Scalar, parameterization: str, layer: str, name: str = "w_std"):
+        self.w_std = _checked(w_std, name, layer)
         self.b_std = _checked(b_std, "b_std", layer)
         if parameterization not in ("ntk", "standard"):
             raise ValueError(f"{layer}: expected parameterization 'ntk' or 'standard', got {parameterization!r}")

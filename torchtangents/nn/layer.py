@@ -20,6 +20,7 @@ class Layer(torch.nn.Module):
     Attributes:
         channel_dim: where channels are if this is the first layer to meet data: 1 (images) or -1 (features);
             None if the layer is deterministic, and then simply runs on data.
+        takes_indices: whether the layer reads integers, and `propagate` the tensor of them in place of a State.
 
     Raises:
         NotImplementedError: in `propagate`, unless a subclass defines it.
@@ -37,6 +38,7 @@ class Layer(torch.nn.Module):
     """
 
     channel_dim: int | None = None
+    takes_indices = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():

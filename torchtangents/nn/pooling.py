@@ -192,8 +192,7 @@ class _Global(Layer):
     def propagate(self, k: State) -> State:
         if k.layout[0] != (-1,) or len(k.layout) < 2:
             refuse(f"expected (N, C, positions ..) with channels on axis 1, got {(-1, *k.shape)}")
-        for dim in range(1, len(k.layout)):
-            k = k.total(k.spatial(dim), self.average)
+        k = k.totals(tuple(k.spatial(dim) for dim in range(1, len(k.layout))), self.average)
         return k.squeeze(tuple(range(1, len(k.layout))))
 
 
