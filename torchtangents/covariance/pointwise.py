@@ -72,9 +72,8 @@ class Pointwise(Node):
 
 def _same(first: Dual, second: Dual) -> bool:
     """Whether two functions have the same values; numbers from the data may hide in one."""
-    if type(first) is type(second) and all(
-        v is vars(second).get(k) or _equal(v, vars(second).get(k)) for k, v in vars(first).items()
-    ):
+    mine, theirs = vars(first), vars(second)
+    if type(first) is type(second) and all(_equal(v, theirs.get(k)) for k, v in mine.items()):
         return True
     try:
         with torch.no_grad():
@@ -158,4 +157,4 @@ class Normalize(Node):
 
 
 def _equal(a: object, b: object) -> bool:
-    return isinstance(a, (float, int, str, tuple)) and type(a) is type(b) and a == b
+    return a is b or (isinstance(a, (bool, int, float, str)) and a == b)
