@@ -56,7 +56,7 @@ KINKS = {  # closed forms with kinks away from 0: no table is accurate
 }
 ACTIVATIONS = {**QUADRATURE, **BY_TABLE, **CLOSED, **KINKS}
 BY_QUADRATURE = {f"fc-{name}" for name in (*QUADRATURE, *BY_TABLE)}
-BY_REFERENCE = {f"fc-{name}" for name in (*CLOSED, *KINKS, "elementwise-bent")}
+BY_REFERENCE = {f"fc-{name}" for name in (*CLOSED, *KINKS, "elementwise-bent", "tanhshrink")}
 
 
 def conv(i, **o):

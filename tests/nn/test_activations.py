@@ -195,6 +195,16 @@ def test_large_inputs(name):
     assert float(torch.linalg.eigvalsh(k.nngp)[0]) > -1e-7 * float(k.nngp.diagonal().max())
 
 
+@pytest.mark.parametrize("act", [n.Tanh, n.ELU, n.Tanhshrink])
+def test_small_inputs_beside_large_ones(act):
+    """A table of csrc is right to 5e-9 of its largest value, and 1e-7 squared is below that: such data go to the reference."""
+    x = torch.randn(80, 5, dtype=torch.float64)
+    x[:40] *= 1e-7
+    k, exact = tt.nngp(net(act()), x), tt.nngp(net(act()), x, backend="reference")
+    own = exact.diagonal()
+    assert float(((k - exact).abs() / (own[:, None] * own).sqrt()).max()) < 1e-7
+
+
 def test_smooth_functions_at_large_inputs_are_refused_by_name():
     """Trapezoid rules resolve tanh to standard deviations of about 50; beyond, an error names the layer."""
     with pytest.raises(ValueError, match=r"1 \(SiLU\): SiLU: the integral .* does not converge"):

@@ -27,6 +27,7 @@ _STEPS = 64  # of that argument, for ranges
 _TAIL = 1e-9  # of the largest value: last coefficients that may be left out
 _ERROR = 5e-9  # between the nodes; the quadrature itself is right to 1e-8
 _CHECKS = 256
+_LEAST = 1e-3  # of the largest standard deviation: one as small meets 5e-8 in a function that vanishes at 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def interpolant(dual: Dual, low: float, high: float) -> Interpolant:
     """The tables of a function for standard deviations in [low, high]; raises `NotNative` where none is accurate."""
     if not dual.tabulates:
         raise NotNative(f"{dual}: its closed form has no compiled rule, and a table would lose small variances")
+    if 0 < low < _LEAST * high and not bool(dual.function(torch.zeros(1))):  # k is about low^2, below a table's error
+        raise NotNative(f"{dual}: a table would lose standard deviations as small as {low:.3g} beside {high:.3g}")
     ends = [x / (_BEND + x) for x in (low, high)]
     equal = ends[1] - ends[0] <= 1e-12 * ends[1]
     if any(dual.breakpoints) and not equal:  # a kink away from 0 makes a layer where two deviations are close
