@@ -22,7 +22,7 @@ from .parts import Diagonal
 from .pointwise import Normalize
 from .refusal import placed, refuse
 from .rows import Rows
-from .terms import Scalar, Term, applied, merged, moments, some_channels
+from .terms import Scalar, Term, applied, merged, moments, some_channels, split
 
 Groups = tuple[tuple[int, tuple[Term, ...]], ...]  # (number of channels, terms)
 
@@ -248,11 +248,13 @@ class State:
         left, right, out = list(self.groups), list(other.groups), []
         while left:  # a common refinement of both groupings of the channels
             (a, first), (b, second) = left.pop(0), right.pop(0)
-            out.append((min(a, b), merged(first + second)))
             if a > b:
-                left.insert(0, (a - b, first))
+                first, rest = split(first, b, a)
+                left.insert(0, (a - b, rest))
             elif b > a:
-                right.insert(0, (b - a, second))
+                second, rest = split(second, a, b)
+                right.insert(0, (b - a, rest))
+            out.append((min(a, b), merged(first + second)))
         total = State(tuple(out), self.layout)
         total.node()  # recorded now, under this layer's name
         return total

@@ -131,14 +131,24 @@ def some_channels(
     return tuple(out)
 
 
+def split(terms: tuple[Term, ...], count: int, whole: int) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+    """The terms of the first `count` of `whole` channels, and of the rest, which are independent of them."""
+    first, rest = tuple(range(count)), tuple(range(count, whole))
+    return tuple(_part(t, first) for t in terms), tuple(_part(t, rest) for t in terms)
+
+
 def _part(term: Term, index: tuple[int, ...]) -> Term:
     c, fn, base = term
+    if isinstance(base, Input):
+        if index not in base.cache:
+            base.cache[index] = Input(base.values[:, list(index)])
+        return Term(c, fn, base.cache[index])
     if isinstance(base, Normalize) and base.gain:  # the gain belongs to the whole
         base, fn = _step(Term(1.0, fn, base)), None
     if not exchangeable(base):
         refuse(
-            "takes some channels of a value whose channels have no common law (the data, or groups that were concatenated "
-            "and then mixed); expected them behind a Linear or Conv layer"
+            "takes some channels of a value whose channels have no common law (data, or groups that were concatenated, and "
+            "then mixed); expected them behind a Linear or Conv layer"
         )
     if index not in base.cache:
         base.cache[index] = Channels(base, index)
