@@ -98,7 +98,7 @@ IMAGES = {  # 2 x 5 x 4
     "upsample-bilinear": lambda: Sequential(conv(2), n.Upsample((7, 3), mode="bilinear"), ReLU(), GAP(), head(6)),
     "upsample-corners": lambda: Sequential(conv(2), ReLU(), n.Upsample((8, 7), mode="bilinear", align_corners=True), conv(6), ReLU(), Flat(), head(336)),
     "upsample-bicubic": lambda: Sequential(conv(2), ReLU(), n.Upsample((7, 6), mode="bicubic"), conv(6), ReLU(), GAP(), head(6)),
-    "reflect": lambda: Sequential(conv(2, p=2, padding_mode="reflect"), ReLU(), conv(6, p=1, padding_mode="reflect", stride=2), ReLU(), GAP(), head(6)),
+    "reflect": lambda: Sequential(conv(2, p=2, padding_mode="reflect"), n.ReflectionPad2d((0, 1, -1, 2)), ReLU(), conv(6, p=1, padding_mode="reflect", stride=2), ReLU(), GAP(), head(6)),
     "replicate": lambda: Sequential(conv(2, p=2, padding_mode="replicate"), ReLU(), n.ReplicationPad2d((1, 0, -1, 2)), conv(6), ReLU(), GAP(), head(6)),
     "adaptive-overlap": lambda: Sequential(conv(2), ReLU(), n.AdaptiveAvgPool2d((3, 6)), conv(6), ReLU(), Flat(), head(108)),
     "index-stride": lambda: Sequential(conv(2), Apply(lambda x: x[:, :, ::2]), ReLU(), conv(6), Apply(lambda x: x[..., 1:-1]), ReLU(), GAP(), head(6)),
@@ -120,11 +120,14 @@ SEQUENCES = {  # 2 x 7
     "sequence-local": lambda: Sequential(n.LocalConv1d(2, 6, 3, 2, 1, input_size=7), ReLU(), seq(6), ReLU(), GAP(), head(6)),
     "sequence-upsample": lambda: Sequential(seq(2), ReLU(), n.Upsample(scale_factor=1.6, mode="linear"), seq(6), ReLU(), Flat(), head(66)),
     "sequence-adaptive": lambda: Sequential(seq(2), ReLU(), n.AdaptiveAvgPool1d(4), seq(6, padding_mode="reflect"), ReLU(), GAP(), head(6)),
+    "sequence-pads": lambda: Sequential(
+        n.LazyConv1d(6, 3, w_std=1.4), n.ReflectionPad1d((2, 1)), n.ReLU(), n.AvgPool1d(2), n.ReplicationPad1d(1), seq(6), n.ReLU(),
+        n.SumPool1d(2, 1), n.CircularPad1d((1, 0)), n.ZeroPad1d((0, 1)), seq(6), n.Identity(), n.ReLU(), n.GlobalSumPool(), n.Flatten(), head(6)),
     "sequence-features": lambda: Sequential(n.Linear(7, 6, w_std=1.4), n.RMSNorm(6), ReLU(), Apply(lambda x: x[:, -1]), head(6)),
     "sequence-matrix-left": lambda: Sequential(n.Linear(7, 6), ReLU(), Apply(lambda x: torch.tensor([[0.5, 2], [1, 1]]).to(x) @ x), n.Linear(6, 6), ReLU(), Flat(), head(12)),
 }  # fmt: skip
 VOLUMES = {  # 1 x 3 x 4 x 3
-    "volume": lambda: Sequential(cube(1, padding=1), ReLU(), n.AvgPool3d(2, 1), cube(6, stride=(1, 2, 1)), ReLU(), GAP(), head(6)),
+    "volume": lambda: Sequential(cube(1, padding=1), ReLU(), n.AvgPool3d(2, 1), n.ZeroPad3d((1, 0, 0, 0, 0, 1)), n.LazyConv3d(6, 2, (1, 2, 2), w_std=1.4), ReLU(), GAP(), head(6)),
     "volume-circular": lambda: Sequential(n.CircularPad3d(1), cube(1, k=3), ReLU(), n.SumPool3d((1, 2, 1)), n.AdaptiveAvgPool3d((2, 1, 2)), Flat(), head(24)),
 }  # fmt: skip
 NETS = {**IMAGES, **SEQUENCES, **VOLUMES}

@@ -71,6 +71,47 @@ def test_a_part_and_another_layer_are_independent():
     torch.testing.assert_close(tuple(tt.kernels(Net(), x)), (nngp, ntk))
 
 
+def test_groups_that_meet_keep_which_channels_they_are():
+    """(h + cat(a, b)) by halves: h comes in twice, but its halves are different channels."""
+
+    class Net(torch.nn.Module):
+        def __init__(self, function):
+            super().__init__()
+            self.h, self.a, self.b = n.Conv2d(2, 4, 3, w_std=1.4), n.Conv2d(2, 2, 3), n.Conv2d(2, 2, 3, b_std=0.6)
+            self.function = function
+
+        def forward(self, x):
+            return self.function(self.h(x), torch.cat([self.a(x), self.b(x)], 1))
+
+    x = images()
+    h, a, b = (tt.kernels(layer, x) for layer in Net(None).children())
+    halves = tt.kernels(Net(lambda h, g: (h + g)[:, :2] + (h + g)[:, 2:]), x)
+    twice = tt.kernels(Net(lambda h, g: (h + g) + h), x)
+    for mine, double, k, p, q in zip(halves, twice, h, a, b, strict=True):
+        torch.testing.assert_close(mine, 2 * k + p + q)
+        torch.testing.assert_close(double, 4 * k + (p + q) / 2)
+
+
+def test_channels_of_the_data():
+    """They differ, and are numbers: a part of them is that part."""
+    x = images()
+    norm = n.GroupNorm(1, 2, affine=False)
+
+    class Plus(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = n.Conv2d(2, 2, 1)
+
+        def forward(self, x):
+            return (self.a(x) + x)[:, 1:]
+
+    k = tt.kernels(n.Conv2d(2, 2, 1), x)
+    product = torch.einsum("ahw,buv->abhwuv", x[:, 1], x[:, 1])
+    torch.testing.assert_close(tt.nngp(Plus(), x), k.nngp + product)
+    torch.testing.assert_close(tt.ntk(Plus(), x), k.ntk)
+    assert tt.nngp(Sequential(norm, n.Conv2d(2, 3, 3)), x).shape == (3, 3, 4, 3, 4, 3)
+
+
 def test_a_trained_gain_stays_with_some_of_its_channels():
     x = images()
 

@@ -109,23 +109,6 @@ def moved(terms: tuple[Term, ...], c: Scalar) -> Term | None:
     return Term(1.0, Line(term.c, term.fn or _IDENTITY, c), term.base)
 
 
-def split(terms: tuple[Term, ...], count: int, whole: int) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
-    """The terms of the first `count` of `whole` channels, and of the rest."""
-    parts: tuple[list[Term], list[Term]] = ([], [])
-    for term in terms:
-        for part, channels in zip(parts, (slice(0, count), slice(count, whole)), strict=True):
-            if isinstance(term.base, Input):
-                part.append(term._replace(base=Input(term.base.values[:, channels])))
-            elif term.base.alike:
-                part.append(_part(term, tuple(range(whole)[channels])))
-            else:
-                refuse(
-                    "meets a concatenation of other groups of channels, and its own channels differ in law (data or a "
-                    "concatenation that was pooled). Expected groups of one size on both sides, or a Linear or Conv layer between"
-                )
-    return tuple(parts[0]), tuple(parts[1])
-
-
 def moments(terms: tuple[Term, ...]) -> Node:
     """The sum as one step of the program, recorded once however often it is used."""
     nodes, coefficients = [], []
@@ -178,14 +161,24 @@ def some_channels(
     return tuple(out)
 
 
+def split(terms: tuple[Term, ...], count: int, whole: int) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+    """The terms of the first `count` of `whole` channels, and of the rest, which are independent of them."""
+    first, rest = tuple(range(count)), tuple(range(count, whole))
+    return tuple(_part(t, first) for t in terms), tuple(_part(t, rest) for t in terms)
+
+
 def _part(term: Term, index: tuple[int, ...]) -> Term:
     c, fn, base = term
+    if isinstance(base, Input):
+        if index not in base.cache:
+            base.cache[index] = Input(base.values[:, list(index)])
+        return Term(c, fn, base.cache[index])
     if isinstance(base, Normalize) and base.gain:  # the gain belongs to the whole
         base, fn = _step(Term(1.0, fn, base)), None
     if not base.alike:
         refuse(
-            "takes some channels of a value whose channels have no common law (the data, or groups that were concatenated "
-            "and then mixed); expected them behind a Linear or Conv layer"
+            "takes some channels of a value whose channels have no common law (data, or groups that were concatenated, and "
+            "then mixed); expected them behind a Linear or Conv layer"
         )
     if index not in base.cache:
         base.cache[index] = Channels(base, index)
