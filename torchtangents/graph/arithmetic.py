@@ -23,7 +23,7 @@ def _operand(recorder: Any, value: Any, like: Symbol) -> State:
     if any(len(group) != 1 for group in state.layout):
         refuse("adds data to a value whose axes were merged; expected the sum before the flatten")
     constant = torch.as_tensor(value, dtype=like.dtype, device=like.device)
-    return recorder.data(constant.expand(like.shape), state.layout).current()
+    return recorder.data(constant.expand(like.shape), state.layout, state.mask).current()
 
 
 def _is_scalar(value: Any) -> bool:

@@ -153,13 +153,14 @@ class Recorder(TorchFunctionMode):
         layout = tuple((CHANNEL,) if i == channel else (next(spatial),) for i in range(1, x.ndim))
         return self.data(x, layout)
 
-    def data(self, x: Tensor, layout: Layout) -> Symbol:
-        """A tensor as a value with the given layout (one tag an axis)."""
+    def data(self, x: Tensor, layout: Layout, mask: Tensor | None = None) -> Symbol:
+        """A tensor as a value with the given layout (one tag an axis), and the mask of a value that it joins."""
         self._batched(x)
         order = [1 + layout.index((tag,)) for tag in (CHANNEL, *range(x.ndim - 2))]
         with torch._C.DisableTorchFunctionSubclass():
             values = x.permute(0, *order)
-        mask = fitting(self.mask, self.batch, tuple(values.shape[2:]), x.device)
+        if mask is None:
+            mask = fitting(self.mask, self.batch, tuple(values.shape[2:]), x.device)
         state = replace(State.of(Input(values), values.shape[1], layout), mask=mask)
         return Symbol.make(state, x.shape[0], x.dtype, x.device)
 
