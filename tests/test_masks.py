@@ -177,6 +177,24 @@ def test_the_mask_of_a_window():
     assert windowed(mask, 0, 8, 2, 1, 2, 2).tolist() == [[True] * 6 + [False] * 2]
 
 
+class Constants(torch.nn.Module):
+    """Numbers join values of other sizes than the data, and of none."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = conv(2, 3, 2, 1), conv(8, 3, padding=1), n.Linear(8, 8)
+
+    def forward(self, x):
+        return self.c(self.b(self.a(x) + 1.0).mean(2)) + 0.5
+
+
+def test_constants_take_the_mask_of_what_they_join():
+    net, x = Constants(), torch.randn(2, 2, 9, dtype=torch.float64)
+    masked = tt.kernels(net, x, mask1=masks([9, 6], 9))
+    for part, alone in zip(masked, tt.kernels(net, x[:1], x[1:, :, :6]), strict=True):
+        torch.testing.assert_close(part[0, 1], alone[0, 0], **SAME)
+
+
 class Forgets(tt.Layer):
     """Zeros where there are no data, and then data everywhere."""
 

@@ -70,7 +70,9 @@ def both(one: Tensor | None, two: Tensor | None) -> Tensor | None:
 
 
 def fitting(mask: Tensor | bool | None, batch: int, size: tuple[int, ...], device: torch.device) -> Tensor | None:
-    """The mask of data with these positions; True stands for data everywhere."""
+    """The mask of data with these positions, if any; True stands for data everywhere."""
+    if not size:
+        return None
     if mask is None or not isinstance(mask, Tensor):
         return torch.ones(batch, *size, dtype=torch.bool, device=device) if mask else None
     if tuple(mask.shape) != (batch, *size):

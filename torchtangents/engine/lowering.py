@@ -16,6 +16,7 @@ from ..covariance.kinked import ABReLU, Sign
 from ..covariance.laws import Affine, Dropout, Gain, Input
 from ..covariance.maps import Linear, Sum, Trace, Window
 from ..covariance.node import Node
+from ..covariance.parts import Channels
 from ..covariance.pointwise import Normalize, Pointwise
 from ..covariance.refusal import NotNative
 from . import tables
@@ -28,7 +29,7 @@ from .segments import Gather, Reduction, Segment, Step, inputs_of
 _CHANNELS = 8  # of flat data, up to which products are summed directly and not by a matrix product
 _POSITIONS = 256  # over which the errors of single precision at positions that are equal to others average out
 _STEPS = 64
-_RULES = (Affine, Combine, Dropout, Gain, Linear, Mixture, Normalize, Pointwise, Sum, Trace, Window)
+_RULES = (Affine, Channels, Combine, Dropout, Gain, Linear, Mixture, Normalize, Pointwise, Sum, Trace, Window)
 
 
 class Lowering:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Number
 from typing import Any
 
@@ -44,7 +45,8 @@ def _operands(recorder: Any, a: Any, b: Any) -> tuple[State, State, Symbol]:
         if other.ndim != like.ndim:
             refuse(f"expected both values with one number of axes, got {tuple(like.shape)} and {tuple(other.shape)}")
         return state, _broadcast(other, like), like
-    return state, State.of(Input(_data(recorder, other, state, like)), state.channels, state.layout), like
+    data = State.of(Input(_data(recorder, other, state, like)), state.channels, state.layout)
+    return state, replace(data, mask=state.mask), like
 
 
 def _is_scalar(value: Any) -> bool:
