@@ -195,7 +195,7 @@ def test_large_inputs(name):
     assert float(torch.linalg.eigvalsh(k.nngp)[0]) > -1e-7 * float(k.nngp.diagonal().max())
 
 
-@pytest.mark.parametrize("act", [n.Tanh, n.ELU, n.Tanhshrink])
+@pytest.mark.parametrize("act", [n.Tanh, n.ELU])
 def test_small_inputs_beside_large_ones(act):
     """A table of csrc is right to 5e-9 of its largest value, and 1e-7 squared is below that: such data go to the reference."""
     x = torch.randn(80, 5, dtype=torch.float64)

@@ -23,8 +23,6 @@ from .quadrant import Quadrant, density, tail
 from .quadrature import Quadrature, in_pieces
 
 _FAR = 1e6  # standard deviations over the largest kink, multiplied and to the degree: the sum loses more than 1e-10
-_NEAR = 3.0  # standard deviations below all kinks, beyond which probabilities lose more than 1e-10 of themselves
-_NOWHERE = 40.0  # standard deviations beyond which there is nothing
 _BUDGET = 1 << 16  # pairs at a time
 Pieces = tuple[tuple[float, ...], ...]
 
@@ -107,14 +105,9 @@ class Spline(Dual):
         return out.to(dtype)
 
     def _inaccurate(self, x: Tensor, y: Tensor) -> Tensor:
-        """Where the terms are much larger than their sum: beyond all kinks, or far below them where f is 0 around 0."""
+        """Where the terms are much larger than their sum: far beyond all kinks."""
         scale = max(abs(b) for b in self.breakpoints) or 1.0
-        out = (x / scale).clamp_min(1) * (y / scale).clamp_min(1) > _FAR ** (1 / max(1, *(len(p) - 1 for p in self.pieces)))
-        middle = self.pieces[sum(b < 0 for b in self.breakpoints)]
-        if not any(middle) and 0.0 not in self.breakpoints:
-            least, edge = torch.minimum(x, y), min(abs(b) for b in self.breakpoints)
-            out = out | ((least < edge / _NEAR) & (least > edge / _NOWHERE))
-        return out
+        return (x / scale).clamp_min(1) * (y / scale).clamp_min(1) > _FAR ** (1 / max(1, *(len(p) - 1 for p in self.pieces)))
 
     def _piece(self, parts: tuple[Polynomial, tuple[Kink, ...]], x: Tensor, y: Tensor, q: Tensor, theta: Tensor) -> Tensor:
         base, kinks = parts

@@ -68,7 +68,7 @@ def interpolant(dual: Dual, low: float, high: float) -> Interpolant:
     ends = [x / (_BEND + x) for x in (low, high)]
     equal = ends[1] - ends[0] <= 1e-12 * ends[1]
     if any(dual.breakpoints) and not equal:  # a kink away from 0 makes a layer where two deviations are close
-        raise NotNative(f"{dual}: no table is accurate for different standard deviations")
+        raise NotNative(f"{dual}: no table is accurate for standard deviations from {low:.3g} to {high:.3g}")
     if not equal:  # a little wider, so that other data find it in the cache
         ends = [math.floor(ends[0] * _STEPS) / _STEPS, math.ceil(ends[1] * _STEPS) / _STEPS]
         ends[1] = min(ends[1], (1 + high / (_BEND + high)) / 2)
