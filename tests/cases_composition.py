@@ -148,7 +148,7 @@ NETS = {
 BY_QUADRATURE = {"gated-unit", "one-minus"}
 BY_REFERENCE = {
     **dict.fromkeys(("gated-unit", "product-of-means", "product-then-sum", "product-with-data", "squeeze-excite"), "Product has"),
-    "excited-by-means": "Expanded has no",
+    "excited-by-means": "Expanded has no|joins values",
     "product-with-numbers": "Weighted has no",
     **dict.fromkeys(("stein", "stein-smooth"), "Correlated has no"),
     **dict.fromkeys(("layernorm-of-groups", "layernorm-of-groups-then-relu"), "groups of channels"),

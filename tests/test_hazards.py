@@ -288,6 +288,23 @@ def test_refused_rather_than_guessed(name):
         tt.ntk(build(), vectors())
 
 
+BRANCHES = {
+    "layers": lambda m, x: m.a(x) if x.sum() > 0 else m.b(x),
+    "order": lambda m, x: m.c(F.relu(m.a(x))) + m.b(x) if x.sum() > 0 else m.c(F.relu(m.b(x))) + m.a(x),
+    "activation": lambda m, x: F.relu(m.a(x)) if x.sum() > 0 else F.leaky_relu(m.a(x)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_branches_on_the_data_are_refused(name):
+    net = Own(BRANCHES[name])
+    net.c = n.Linear(4, 4)
+    x = vectors().abs()
+    assert tt.ntk(net, x, 2 * x).shape == (4, 4)
+    with pytest.raises(ValueError, match=r"depends on the data|branches on the shape or on the data"):
+        tt.ntk(net, x, -x)
+
+
 def test_evaluation_mode_draws_nothing():
     x = vectors()
     net = Own(lambda m, x: m.a(F.dropout(x, 0.5, training=m.training))).eval()

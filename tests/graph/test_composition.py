@@ -340,3 +340,24 @@ def special(name):
 @pytest.mark.parametrize("name", cases_composition.NETS)
 def test_single_precision(name):
     assert worst(cases_composition.NETS[name](), special(name)) < FLOAT32
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (1, 6, 6), (2, 1, 6, 6)])
+def test_a_mean_is_repeated_over_known_factors(shape):
+    class Spread(torch.nn.Module):
+        def __init__(self, last):
+            super().__init__()
+            self.a, self.last = n.Conv2d(3, 4, 1), last
+
+        def forward(self, x):
+            return (
+                self.a(x).mean((2, 3), keepdim=True) * torch.linspace(0, 1, 36, dtype=x.dtype).reshape(6, 6).expand(shape)
+            ).mean(self.last)
+
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    mean = tt.nngp(torch.nn.Sequential(n.Conv2d(3, 4, 1), n.GlobalAvgPool()), x)
+    factors = torch.linspace(0, 1, 36, dtype=torch.float64)
+    torch.testing.assert_close(tt.nngp(Spread((2, 3)), x), mean / 4)
+    whole = tt.nngp(Spread((3,)), x)
+    rows = factors.reshape(6, 6).mean(1)
+    torch.testing.assert_close(whole, mean[:, :, None, None] * rows[:, None] * rows)

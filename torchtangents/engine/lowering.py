@@ -87,8 +87,6 @@ class Lowering:
                 raise NotNative(f"{node.layer}: joins values whose positions come from different axes")
             (axes,) = places
             self.axes[node] = tuple(a for k, a in enumerate(axes) if k != node.axis) if isinstance(node, (Sum, Trace)) else axes
-        if not node.local and not isinstance(node, (Linear, Sum, Trace)):
-            raise NotNative(f"{node.layer}: {type(node).__name__} has no compiled rule")
         self.negative[node] = self._may_be_negative(node)
 
     def _may_be_negative(self, node: Node) -> bool:

@@ -40,9 +40,9 @@ def output_planes(first: Program, second: Program) -> Planes:
 def pair_needs(first: Program, second: Program, wanted: Planes | None) -> Needs:
     """The needs of pairs across two programs of one model."""
     steps1, steps2 = first.steps, second.steps
-    if [type(s) for s in steps1] != [type(s) for s in steps2]:
+    if _wiring(first) != _wiring(second):
         raise ValueError(
-            "expected forward to take the same steps for the shapes of x1 and x2, but it branches on the shape; "
+            "expected forward to take the same steps for x1 and x2, but it branches on the shape or on the data; "
             "compute the kernels of each shape separately"
         )
     twin = dict(zip(steps1, steps2, strict=True))
@@ -54,6 +54,12 @@ def pair_needs(first: Program, second: Program, wanted: Planes | None) -> Needs:
             )
     distance, means = _flags(steps1)
     return Needs(steps1, steps2, _backwards(steps1, twin, wanted, set()), distance, means)
+
+
+def _wiring(program: Program) -> tuple:
+    """Which step of which layer reads which others, and which axes are left."""
+    place = {step: i for i, step in enumerate(program.steps)}
+    return [(type(s), s.layer, [place[i] for i in s.inputs]) for s in program.steps], program.layout
 
 
 def self_needs(program: Program, wanted: Planes | None) -> Needs:

@@ -29,8 +29,7 @@ def _data(recorder: Any, value: Any, state: State, like: Symbol) -> Tensor:
 def _broadcast(a: Symbol, b: Any) -> State:
     """The state of `a`, with axes of length 1 repeated as `b` asks for."""
     state, shape = a.current(), tuple(getattr(b, "shape", ()))
-    if len(shape) < a.ndim:
-        return state
+    shape = (*(1 for _ in range(a.ndim - len(shape))), *shape)
     for dim, (one, other) in enumerate(zip(a.shape, shape, strict=False)):
         if dim and one == 1 and other != 1:
             state = state.expand(dim - 1, other)
