@@ -270,20 +270,30 @@ def test_a_trained_gain_in_a_sum_counts_once():
     same(trained, plain.nngp, plain.ntk + u + 1)
 
 
+def test_halves_of_one_layer_are_independent():
+    k = hidden(0)
+    same(kernels(lambda a, *_: a[:, :4] * a[:, 4:]), k * k, 2 * k * k)
+    same(kernels(lambda a, *_: sum(a.chunk(2, 1))), 2 * k, 2 * k)
+    same(kernels(lambda a, b, c: torch.cat([a, b], 1).flip(1)), (k + hidden(1)) / 2, (k + hidden(1)) / 2)
+
+
+def test_other_groups_of_channels_leave_the_halves_independent():
+    """h + cat(f, g): its two groups hold different channels of h, whose sum is not 2 h."""
+    k, c = hidden(0), hidden(2)
+    mine = kernels(lambda a, b, c: (lambda s: s[:, :4] + s[:, 4:])(a + torch.cat([c[:, :4], c[:, 4:]], 1)))
+    same(mine, 2 * k + 2 * c, 2 * k + 2 * c)
+
+
 REFUSED = {
     "post-activation": (lambda a, b, c: F.relu(F.relu(a) + b), "four dimensions"),
     "two-functions-of-correlated-values": (lambda a, b, c: F.relu(a) + F.relu(a + b), "both depend on 'layers.0"),
     "function-of-that-sum": (lambda a, b, c: F.relu(a + F.relu(a + b)), "four dimensions"),
     "one-value-in-two-functions": (lambda a, b, c: a + b + F.relu(a + c) + F.relu(b - a), "both depend"),
     "dependent-product": (lambda a, b, c: F.relu(a) * (a + b), "multiplies two values that both depend on 'layers.0"),
-    "dependent-groups": (lambda a, b, c: torch.cat([a, b], 1).flip(1), "flip"),
     "relu-of-product": (lambda a, b, c: F.relu(a * b), "needs a Gaussian input"),
     "relu-of-a-shifted-group": (lambda a, b, c: F.relu(F.layer_norm(torch.cat([F.relu(a), b], 1), (16,))), "needs a Gaussian input"),
-    "halves": (lambda a, b, c: sum(a.chunk(2, 1)), "chunk"),
-    "halves-by-split": (lambda a, b, c: torch.split(a, 4, 1)[0], "split"),
     "quotient": (lambda a, b, c: a / b, "divides by a value"),
     "softmax": (lambda a, b, c: a.softmax(-1), "softmax"),
-    "gate-of-channels": (lambda a, b, c: a[:, :4] * b[:, 4:], "getitem|channels"),
     "kink-of-unknown-place": (lambda a, b, c: F.relu(torch.tanh(a) - 0.5), "kinks are not known"),
 }  # fmt: skip
 

@@ -35,9 +35,11 @@ def test_every_layer_is_exported():
 def test_every_layer_has_a_rule_and_an_example():
     for name in tt.nn.__all__:
         layer = getattr(tt.nn, name)
+        assert ">>>" in (layer.__doc__ or ""), name
+        if name == "TransformerEncoderLayer":  # made of other layers: its forward is recorded
+            continue
         assert issubclass(layer, tt.Layer), name
         assert any("propagate" in vars(c) for c in layer.__mro__ if c is not tt.Layer), name
-        assert ">>>" in (layer.__doc__ or ""), name
 
 
 def test_every_case_is_recorded():

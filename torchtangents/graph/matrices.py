@@ -16,8 +16,8 @@ def _matmul(recorder: Any, input: Any, other: Any) -> Symbol:
     left = isinstance(other, Symbol)
     if left and isinstance(input, Symbol):
         refuse(
-            "a product of two recorded values has no infinite-width rule; expected a constant matrix over positions, "
-            "or attention as tt.nn.SelfAttention"
+            "matmul of two recorded values has no infinite-width rule; expected a constant matrix over positions, or for "
+            "attention (q @ k^T) tt.nn.SelfAttention"
         )
     value, constant = (other, input) if left else (input, other)
     state, matrix = value.current(), _constant(constant, value)
