@@ -137,7 +137,8 @@ inline void gelu(Vec<double> x, Vec<double> y, Vec<double>& k, Vec<double>& t) {
 template <bool ntk>
 inline void wave(const double* c, Vec<double> x, Vec<double> y, Vec<double>& k, Vec<double>& t) {
     const Vec<double> v = x * x + y * y;
-    const Vec<double> near = exponential(c[1] * k - c[1] * 0.5 * v), far = c[2] * exponential(-c[1] * k - c[1] * 0.5 * v);
+    const Vec<double> half = c[1] * 0.5 * v, none{};  // exponents are positive by rounding only
+    const Vec<double> near = exponential(lesser(c[1] * k - half, none)), far = c[2] * exponential(lesser(-c[1] * k - half, none));
     if constexpr (ntk) t = t * (c[0] * c[1] * (near + far));
     k = c[0] * (near - far);
 }
@@ -145,7 +146,7 @@ inline void wave(const double* c, Vec<double> x, Vec<double> y, Vec<double>& k, 
 // sqrt(2) sin(sqrt(2 gamma) x + pi / 4).  c = {gamma}
 template <bool ntk>
 inline void rbf(const double* c, Vec<double> x, Vec<double> y, Vec<double>& k, Vec<double>& t) {
-    k = exponential(c[0] * (2.0 * k - x * x - y * y));
+    k = exponential(lesser(c[0] * (2.0 * k - x * x - y * y), Vec<double>{}));
     if constexpr (ntk) t = t * (2 * c[0] * k);
 }
 

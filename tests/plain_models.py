@@ -1,8 +1,10 @@
-"""Models as a user of torch.nn writes them: nothing of torchtangents in them."""
+"""Models as a user of torch.nn writes them: nothing of torchtangents in them, but attention and embeddings of positions."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+import torchtangents as tt
 
 
 class PreActivationResNet(nn.Module):
@@ -156,6 +158,24 @@ class GatedUnit(nn.Module):
         return self.head((self.value(x) * torch.sigmoid(self.gate(x))).flatten(2).sum(-1))
 
 
+class VisionTransformer(nn.Module):
+    """Dosovitskiy et al. 2021 (arXiv 2010.11929), pre-norm, around attention that has a law."""
+
+    def __init__(self, width, outputs=1):
+        super().__init__()
+        self.patches, self.positions = nn.Conv2d(3, width, 4, stride=4), tt.nn.PositionalEmbedding((4, width), 0.3)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
+        self.attention = tt.nn.SelfAttention(width, max(1, width // 4), key_dim=width, value_dim=8)
+        self.inner, self.outer = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, x):
+        x = self.positions(self.patches(x).flatten(2).transpose(1, 2))
+        x = x + self.attention(self.norm1(x))
+        x = x + self.outer(F.gelu(self.inner(self.norm2(x))))
+        return self.head(self.norm3(x).mean(1))
+
+
 MODELS = {
     "pre-activation ResNet": PreActivationResNet,
     "VGG": VGG,
@@ -166,4 +186,5 @@ MODELS = {
     "squeeze and excite": SqueezeExcite,
     "pre-norm": PreNorm,
     "gated unit": GatedUnit,
+    "vision transformer": VisionTransformer,
 }

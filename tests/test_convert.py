@@ -21,8 +21,6 @@ def images(count=3, dtype=torch.float32):
 
 
 def built(name, width=8):
-    if name == "U-Net" and not hasattr(tt.nn, "Upsample"):
-        pytest.skip("waits for Upsample")
     return MODELS[name](width).eval()
 
 
@@ -77,7 +75,6 @@ def drawn(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_finite_networks_as_torch_draws_them(name):
     """Within 4 standard errors, and 2 / width of the kernel's size for the finite width."""
-    built(name)
     x = images(2)
     exact = tt.kernels(tt.from_torch(MODELS[name](WIDTH).eval()), x)
     samples = []
@@ -94,6 +91,16 @@ def test_finite_networks_as_torch_draws_them(name):
     for k, kernel in enumerate(exact):
         allowed = 4 * error[k] + 2 / WIDTH * kernel.abs().max()
         assert ((mean[k] - kernel).abs() < allowed).all(), (mean[k], kernel, error[k])
+
+
+@pytest.mark.parametrize("parameterization", ["standard", "ntk"])
+def test_embeddings_keep_their_vectors(parameterization):
+    model, tokens = nn.Sequential(nn.Embedding(7, 8, padding_idx=0), nn.Flatten(), nn.Linear(24, 1)), torch.tensor([[1, 2, 0]])
+    for w_std in (None, 0.4):
+        net = tt.from_torch(model, w_std=w_std, parameterization=parameterization)
+        torch.testing.assert_close(net(tokens), model(tokens))
+        assert net[0].w_std == (1.0 if w_std is None else w_std)  # torch draws them from N(0, 1)
+        assert tt.nngp(net[0], tokens).diagonal(dim1=2, dim2=3)[0, 0].tolist() == pytest.approx([net[0].w_std ** 2] * 2 + [0])
 
 
 class Reused(nn.Module):

@@ -14,7 +14,7 @@ from .covariance.refusal import UnsupportedError
 from .nn.law import Law, Scalar, plain
 from .nn.layer import Layer
 
-_WEIGHTED = ("Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d")
+_WEIGHTED = ("Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "Embedding")
 _UNWEIGHTED = ("LayerNorm", "GroupNorm", "RMSNorm", "Dropout")  # the same class of ours takes the same attributes
 _BATCH_NORM = torch.nn.modules.batchnorm._BatchNorm
 _ATTENTION = (torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer, torch.nn.TransformerDecoderLayer)
@@ -32,7 +32,7 @@ def from_torch(
     Args:
         model: any module; it stays as it is. Layers of torchtangents.nn in it are kept.
         w_std: standard deviation of the weights, times sqrt(fan_in); None takes the variance of PyTorch's own
-            initialisation, uniform within 1 / sqrt(fan_in): w_std = 1 / sqrt(3).
+            initialisation, uniform within 1 / sqrt(fan_in): w_std = 1 / sqrt(3); of an Embedding 1.
         b_std: standard deviation of the biases; None the same of PyTorch's: 1 / sqrt(3 fan_in).
         parameterization: "standard" or "ntk".
 
@@ -103,14 +103,17 @@ def _give_law(
     rescaled: dict[int, tuple[float, Parameter]],
 ) -> None:
     """The law of a layer's weights; under "ntk" the weights in units of it."""
-    row = module.weight[0].numel()  # what torch.nn.init takes as fan_in, of transposed convolutions too
-    fan_in = getattr(module, "fan_in", row)
-    weight = math.sqrt(fan_in / (3 * max(row, 1))) if w_std is None else w_std
-    bias = 1 / math.sqrt(3 * max(row, 1)) if b_std is None else b_std
+    if isinstance(module, torch.nn.Embedding):  # drawn from N(0, 1), and no bias
+        fan_in, weight, bias = 1, 1.0 if w_std is None else w_std, 0.0
+    else:
+        row = module.weight[0].numel()  # what torch.nn.init takes as fan_in, of transposed convolutions too
+        fan_in = getattr(module, "fan_in", row)
+        weight = math.sqrt(fan_in / (3 * max(row, 1))) if w_std is None else w_std
+        bias = 1 / math.sqrt(3 * max(row, 1)) if b_std is None else b_std
     object.__setattr__(module, "law", Law(weight, bias, parameterization, name))
     if parameterization == "ntk":
         _rescale(name, module, "weight", math.sqrt(fan_in) / _divisor(name, "w_std", plain(weight)), rescaled)
-        if module.bias is not None and (plain(bias) or bool(module.bias.any())):
+        if getattr(module, "bias", None) is not None and (plain(bias) or bool(module.bias.any())):
             _rescale(name, module, "bias", 1 / _divisor(name, "b_std", plain(bias)), rescaled)
 
 
@@ -155,8 +158,6 @@ def _check_other(name: str, module: Module) -> None:
         _refuse(name, module, "untied query and key weights with 1/sqrt(d) scores have no rule; use tt.nn.SelfAttention")
     elif isinstance(module, torch.nn.RNNBase):
         _refuse(name, module, "gates and recurrent weights of torch.nn have no rule; use tt.nn.RNN")
-    elif isinstance(module, torch.nn.Embedding):
-        _refuse(name, module, "its weights have no law here; use tt.nn.Embedding")
     else:
         own = [key for key, parameter in module._parameters.items() if parameter is not None]
         if own:

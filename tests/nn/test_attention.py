@@ -324,3 +324,25 @@ def test_equal_and_near_inputs(name):
     for part in k:
         torch.testing.assert_close(part[:3, 3:6].diagonal(), part.diagonal()[:3], rtol=1e-13, atol=0)
         torch.testing.assert_close(part[:3, 6:].diagonal(), part.diagonal()[:3], rtol=1e-11, atol=0)
+
+
+class Patches(torch.nn.Module):
+    """(N, C, 2, 2) -> (N, 4, C), as a vision transformer reads patches."""
+
+    def forward(self, x):
+        return x.flatten(2).transpose(1, 2)
+
+
+def test_positions_that_share_an_axis():
+    """Patches of an image in one axis have an embedding (T, C), as in a vision transformer."""
+    x = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    conv, embed = tt.nn.Conv2d(2, 6, 2, stride=2), tt.nn.PositionalEmbedding
+    plain = tt.kernels(torch.nn.Sequential(conv, Patches()), x)
+    merged = tt.kernels(torch.nn.Sequential(conv, Patches(), embed((4, 6), 0.7)), x)
+    apart = tt.kernels(torch.nn.Sequential(conv, embed((6, 2, 2), 0.7, channel_dim=1), Patches()), x)
+    torch.testing.assert_close(merged, apart)
+    torch.testing.assert_close(merged.nngp - plain.nngp, (0.49 * torch.eye(4).double()).expand(3, 3, 4, 4))
+    places = torch.arange(4.0, dtype=torch.float64)
+    decays = tt.nngp(torch.nn.Sequential(conv, Patches(), embed((4, 6), 0.7, decay=lambda d: torch.exp(-d))), x)
+    expected = 0.49 * torch.exp(-(places[:, None] - places).abs())
+    torch.testing.assert_close(decays - plain.nngp, expected.expand(3, 3, 4, 4))

@@ -59,12 +59,16 @@ Interpolants = dict[Node, Interpolant]
 BLANK = Interpolant(0.0, 0.0, torch.zeros(1, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, dtype=torch.float64))
 
 
-def interpolant(dual: Dual, low: float, high: float) -> Interpolant:
-    """The tables of a function for standard deviations in [low, high]; raises `NotNative` where none is accurate."""
+def interpolant(dual: Dual, low: float, high: float, least: float | None = None) -> Interpolant:
+    """The tables of a function for standard deviations in [low, high]; raises `NotNative` where none is accurate.
+
+    `least`: the smallest that is not 0, by default `low`.
+    """
+    least = low if least is None else least
     if not dual.tabulates:
         raise NotNative(f"{dual}: its closed form has no compiled rule, and a table would lose small variances")
-    if 0 < low < _LEAST * high and not bool(dual.function(torch.zeros(1))):  # k is about low^2, below a table's error
-        raise NotNative(f"{dual}: a table would lose standard deviations as small as {low:.3g} beside {high:.3g}")
+    if 0 < least < _LEAST * high and not bool(dual.function(torch.zeros(1))):  # k is about low^2, below a table's error
+        raise NotNative(f"{dual}: a table would lose standard deviations as small as {least:.3g} beside {high:.3g}")
     ends = [x / (_BEND + x) for x in (low, high)]
     equal = ends[1] - ends[0] <= 1e-12 * ends[1]
     if any(dual.breakpoints) and not equal:  # a kink away from 0 makes a layer where two deviations are close

@@ -104,7 +104,7 @@ def tabulated(sides: list[tuple[Program, Tensor]], nodes: list[Node], by_code: b
     tables: Interpolants = {}
     for node in nodes:
         index = sides[0][0].steps.index(node)
-        ranges = []
+        ranges, least = [], []
         for program, x in sides:
             step = program.steps[index]
             slots: list[Slot] = [(step, "v", True)]
@@ -113,7 +113,8 @@ def tabulated(sides: list[tuple[Program, Tensor]], nodes: list[Node], by_code: b
             found = kept.wide
             assert found is not None
             ranges.append((float(found.min()), float(found.max())) if found.numel() else (1.0, 1.0))
-        table = interpolant(node.dual, min(r[0] for r in ranges), max(r[1] for r in ranges))
+            least.append(float(found[found > 0].min()) if bool((found > 0).any()) else math.inf)
+        table = interpolant(node.dual, min(r[0] for r in ranges), max(r[1] for r in ranges), min(least))
         tables.update({program.steps[index]: table for program, _ in sides})
     return tables
 

@@ -124,15 +124,16 @@ class PositionalEmbedding(RandomLayer, Layer):
     def propagate(self, k: State) -> State:
         channel = len(k.layout) - 1 if self.channel_dim == -1 else 0
         groups = [g for i, g in enumerate(k.layout) if i != channel]
-        if k.layout[channel] != (CHANNEL,) or any(len(g) != 1 for g in groups):
-            refuse(f"expected channels on axis {self.channel_dim} and one axis of positions on each other, got {(-1, *k.shape)}")
+        if k.layout[channel] != (CHANNEL,) or any(CHANNEL in g for g in groups):
+            refuse(f"expected channels on axis {self.channel_dim} and positions on the others, got {(-1, *k.shape)}")
         self._fit(k.shape)
-        tags = [g[0] for g in groups]
-        lengths = self._positions
-        shared = [lengths[tags.index(a)] == 1 for a in range(len(tags))]
+        tags = [t for g in groups for t in g]  # an axis of the value may hold several, as patches of an image do
+        alone = {t for g, length in zip(groups, self._positions, strict=True) for t in g if length == 1}
+        shared = [t in alone for t in range(len(tags))]
         matrix = self.correlation
-        if matrix is not None:  # from the order of the axes to that of the tags
-            order = torch.arange(len(matrix)).reshape(lengths).permute([tags.index(a) for a in range(len(tags))]).flatten()
+        if matrix is not None:  # from the order of the tags to that of the axes
+            sizes = [k.size[t] for t in tags]
+            order = torch.arange(len(matrix)).reshape(sizes).permute([tags.index(t) for t in range(len(tags))]).flatten()
             matrix = matrix[order][:, order]
         power = self.std * self.std
         channels = self.shape[-1] if self.channel_dim == -1 else self.shape[0]
