@@ -113,7 +113,8 @@ def _give_law(
     object.__setattr__(module, "law", Law(weight, bias, parameterization, name))
     if parameterization == "ntk":
         _rescale(name, module, "weight", math.sqrt(fan_in) / _divisor(name, "w_std", plain(weight)), rescaled)
-        if getattr(module, "bias", None) is not None and (plain(bias) or bool(module.bias.any())):
+        own = getattr(module, "bias", None)
+        if own is not None and (plain(bias) or bool(own.any())):
             _rescale(name, module, "bias", 1 / _divisor(name, "b_std", plain(bias)), rescaled)
 
 

@@ -94,7 +94,7 @@ def _source(layer: type) -> str:
     return found[1] if found else "–"
 
 
-def _instance(layer: type) -> torch.nn.Module:
+def _instance(layer: type) -> Any:
     asked = {k: p for k, p in _parameters(layer).items() if p.default is p.empty or k in ("fn", "batch_first")}
     return layer(**{k: _ARGUMENTS.get(k) for k in asked}).train()
 

@@ -17,7 +17,7 @@ from ..tolerances import FLOAT32, FLOAT32_POOLED, QUADRATURE, SAME
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled extension is not in use")
 
-CASES = [name for name in NETS if name not in BY_REFERENCE]
+CASES = [pytest.param(name, marks=[pytest.mark.slow] * (name in BY_QUADRATURE)) for name in NETS if name not in BY_REFERENCE]
 SIZES = {
     "shared": lambda name, dtype: (rounded(name, 5, 1).to(dtype), None),
     "cross": lambda name, dtype: (rounded(name, 3, 1).to(dtype), rounded(name, 19, 2).to(dtype)),
