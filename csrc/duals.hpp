@@ -35,8 +35,8 @@ inline Vec<double> angle_ratio(Vec<double> u) { return 2.0 - u * polynomial(Half
 
 constexpr double pi = 3.14159265358979323846;
 
-// The angle between the two: m = x y, a = |k|, near = m - a, u = tan^2(theta / 2) of the acute one. The covariance comes with
-// `tiny` added, so that inputs of length 0 have an angle, which is 0.
+// The angle between the two: m = x y, a = |k|, near = m - a, u = tan^2(theta / 2) of the acute one. Inputs of length 0 have an
+// angle too, which is 0, and stay 0: `tiny` meets the divisor only.
 template <typename T>
 struct Angle {
     Vec<T> m, a, sum, near, u;
@@ -47,7 +47,7 @@ inline Angle<T> angle(Vec<T> x, Vec<T> y, Vec<T> k, Vec<T> e) {
     Angle<T> p;
     p.m = x * y;
     p.a = signs ? absolute(k) : k;
-    p.sum = p.m + p.a;
+    p.sum = p.m + (p.a + HalfAngle<T>::tiny);
     p.near = larger(p.m - p.a, Vec<T>{});
     if constexpr (exact) {  // for close pairs from the distance; parallel inputs of different lengths are parallel
         const Vec<T> gap = absolute(x - y);
@@ -93,7 +93,7 @@ inline void relu(const Bend<T> c, const Angle<T>& p, Vec<T>& k, Vec<T>& t, Vec<T
 // sign(x): E f f' = 1 - 2 theta / pi; nothing below it trains.
 template <bool ntk, bool exact, typename T>
 inline void sign(Vec<T> x, Vec<T> y, Vec<T>& k, Vec<T>& t, Vec<T>& e) {
-    const Angle<T> p = angle<exact, true, T>(x, y, k + HalfAngle<T>::tiny, e);
+    const Angle<T> p = angle<exact, true, T>(x, y, k, e);
     const Vec<T> acute = root(p.u) * angle_ratio(p.u), theta = k < 0 ? T(pi) - acute : acute;
     const Vec<T> first = x > 0 ? fill<T>(1) : Vec<T>{}, second = y > 0 ? fill<T>(1) : Vec<T>{};
     const Vec<T> both = first * second, one = first + second;

@@ -41,7 +41,7 @@ inline void apply(const Op& op, const Row<T>& row) {
             each<ntk, exact>(row, [line = Line<T>(c)](int, V& k, V& t, V& e) { affine<ntk, exact, T>(line, k, t, e); });
             break;
         case Kind::relu:
-            bent<ntk, exact>(op, row, [](V& k, V&, V&) { k += HalfAngle<T>::tiny; });
+            bent<ntk, exact>(op, row, [](V&, V&, V&) {});
             break;
         case Kind::sign:
             dual<ntk, exact>(op, row, [=](V x, V y, V& k, V& t, V& e) { sign<ntk, exact, T>(x, y, k, t, e); });
@@ -85,7 +85,7 @@ template <bool ntk, bool exact, typename T>
 inline void apply_all(const Step& step, int done, Row<T> row) {
     for (int o = done; o < step.op_count; ++o, row.from = row.cells) {
         if (step.ops[o].kind == Kind::affine && o + 1 < step.op_count && step.ops[o + 1].kind == Kind::relu) {
-            const Line<T> line(step.ops[o].c, HalfAngle<T>::tiny);
+            const Line<T> line(step.ops[o].c);
             bent<ntk, exact>(step.ops[++o], row, [=](Vec<T>& k, Vec<T>& t, Vec<T>& e) { affine<ntk, exact, T>(line, k, t, e); });
         } else {
             apply<ntk, exact>(step.ops[o], row);

@@ -251,7 +251,7 @@ void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inp
     if constexpr (F::bent) x = top.left(function.slots[0]), right = top.right(function.slots[0]);
     const T* source = from.origin + (to.p[0] + step.taps[0].offsets[0] - from.p[0]) * from.row +
                       std::int64_t(to.p[1] + step.taps[1].offsets[0] - from.p[1]) * F::cell;
-    F work{Line<T>(step.ops[0].c, F::bent ? HalfAngle<T>::tiny : T(0)), {function, to.origin}, from.row, to.row,
+    F work{Line<T>(step.ops[0].c), {function, to.origin}, from.row, to.row,
            F::bent ? to.width1 : 0, F::bent ? std::int64_t(to.width2) * F::n : 0, to.width};
     int y = 0;
     for (; y + 2 <= to.height; y += 2)

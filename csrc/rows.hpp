@@ -93,11 +93,11 @@ inline void dual(const Op& op, const Row<T>& row, Dual apply) {
     each<ntk, exact>(row, [=](int i, Vec<T>& k, Vec<T>& t, Vec<T>& e) { apply(row.at(x, i), load(y + i * lanes<T>), k, t, e); });
 }
 
-// c = {scale, b2, grow, shift}:  K' = scale K + b2,  Theta' = grow K + shift + scale Theta,  e' = scale e;  `more` is added to K'
+// c = {scale, b2, grow, shift}:  K' = scale K + b2,  Theta' = grow K + shift + scale Theta,  e' = scale e
 template <typename T>
 struct Line {
     T scale, b2, grow, shift;
-    explicit Line(const double* c, T more = 0) : scale(T(c[0])), b2(T(c[1]) + more), grow(T(c[2])), shift(T(c[3])) {}
+    explicit Line(const double* c) : scale(T(c[0])), b2(T(c[1])), grow(T(c[2])), shift(T(c[3])) {}
 };
 
 template <bool ntk, bool exact, typename T>

@@ -81,6 +81,9 @@ STRUCTURE = {
     "two-means": lambda: Sequential(Residual(Sequential(conv(3), R()), Sequential(conv(3), R())), conv(6), R(), GAP(), head(6)),
     "input-shortcut": lambda: Sequential(Residual(n.Conv2d(3, 3, 3, padding=1)), conv(3), R(), GAP(), head(6)),
     "cat": lambda: Sequential(Cat(3), conv(12), R(), GAP(), head(6)),
+    "sign-of-zeros": lambda: Sequential(
+        n.Conv2d(3, 6, 1, padding=2, bias=False), R(), n.Conv2d(6, 6, 1, bias=False), n.Sign(), conv(6), GAP(), head(6)
+    ),
     "layernorm-all": lambda: Sequential(conv(3), n.LayerNorm((6, 7, 5)), R(), conv(6), R(), GAP(), head(6)),
     "layernorm-after-relu": lambda: Sequential(conv(3), R(), conv(6), R(), n.LayerNorm((6, 7, 5)), conv(6), R(), GAP(), head(6)),
     "flatten-relu": lambda: Sequential(conv(3), Flat(), R(), head(210, 8), R(), head(8)),
