@@ -159,7 +159,7 @@ def graphs(sparse):
     def drawn(count, dtype, seed):
         x, generator = normal((T, C), count, dtype, seed), torch.Generator().manual_seed(seed + 1)
         if sparse:
-            return x, torch.randint(-1, T, (count, 7, 2), generator=generator)
+            return x, torch.randint(-1, T, (count, 20, 2), generator=generator)
         return x, torch.rand(count, T, T, generator=generator, dtype=dtype)
 
     return drawn

@@ -88,7 +88,7 @@ IMAGES = {  # 2 x 5 x 4
     "transposed-stride-2": lambda: Sequential(conv(2), ReLU(), up(6, stride=2, padding=1), ReLU(), GAP(), head(6)),
     "transposed-uneven": lambda: Sequential(up(2, (3, 2), stride=(3, 2), padding=(0, 1), output_padding=(2, 1)), ReLU(), Flat(), head(6 * 17 * 7)),
     "transposed-dilation": lambda: Sequential(conv(2), ReLU(), up(6, stride=2, dilation=2, padding=3), ReLU(), GAP(), head(6)),
-    "transposed-crop": lambda: Sequential(up(2, 1, padding=1), ReLU(), up(6, 2, stride=3, padding=2), ReLU(), GAP(), head(6)),
+    "transposed-crop": lambda: Sequential(up(2, 1, padding=1), ReLU(), up(6, 2, stride=3, padding=(2, 1)), ReLU(), GAP(), head(6)),
     "transposed-standard": lambda: Sequential(up(2, 2, stride=2, parameterization="standard"), ReLU(), GAP(), head(6, parameterization="standard")),
     "u-net": lambda: Sequential(UNet(), GAP(), head(6)),
     "local": lambda: Sequential(local(2, (5, 4), padding=1), ReLU(), local(6, (5, 4), stride=2), ReLU(), GAP(), head(6)),

@@ -28,6 +28,7 @@ class Law:
         if parameterization not in ("ntk", "standard"):
             raise ValueError(f"{layer}: expected parameterization 'ntk' or 'standard', got {parameterization!r}")
         self.parameterization = parameterization
+        self.names = {"w_std": name, "b_std": "b_std"}  # as arguments of the layer
 
     def draw(self, weight: Tensor, bias: Tensor | None, fan_in: int) -> None:
         """Fill the weights (and biases) from the law."""
