@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..covariance.grid import Planes
+from ..covariance.kinked import Sign
 from ..covariance.node import Node
 from ..covariance.pointwise import Pointwise
 from ..engine.interpolation import BLANK, Interpolants, interpolant
@@ -19,7 +20,7 @@ from ..engine.operations import has_closed_form
 from ..engine.progress import watched
 from ..engine.segments import Gather, Segment
 from ..engine.tiles import mirrored, tiles, transposed
-from ..graph.program import Program
+from ..graph.program import Program, widened
 from .cells import Cells
 from .chain import Chain
 from .launch import Numbers
@@ -32,7 +33,11 @@ class Prepared:
     """Two programs of one model, lowered: raises `NotNative` where there is no rule for a step."""
 
     def __init__(self, first: Program, second: Program, wanted: Planes, ntk: bool):
-        self.first, self.second, self.ntk, self.shared = first, second, ntk, second is first
+        self.ntk, self.shared, self.width = ntk, second is first, first.width
+        if first.width == torch.float32 and any(isinstance(s, Pointwise) and isinstance(s.dual, Sign) for s in first.steps):
+            first = widened(first)  # the error of an angle is one of the kernel
+            second = first if self.shared else widened(second)
+        self.first, self.second = first, second
         self.single = first.width == torch.float32
         needs = pair_needs(first, second, wanted)
         kept = {step: kept_names(needs, step) for step in needs.planes}
@@ -59,7 +64,7 @@ class Prepared:
         else:
             parts = self._pairs(x1, x2, narrow, wide, tile, progress)
         shape = (first.batch, second.batch, *first.root.size, *second.root.size)
-        results = [p.view(shape) for p in parts]
+        results = [p.view(shape).to(self.width) for p in parts]
         return results[0], results[1] if self.ntk else None
 
     def _place(self, node: Node, name: str, root: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,9 @@ from .cells import Cells
 
 _SLOTS = 8  # that one operation reads
 _CONSTANTS = 6
-_TILE = 512  # pairs x cells of a program
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # kernels run on the CPU, as torch code reads them
+_TILE = 1 << 16 if INTERPRETED else 512  # pairs x cells of a program
+_ACROSS = 1 << 12 if INTERPRETED else 128
 
 
 @dataclass
@@ -67,7 +70,7 @@ def operations(given: list[Operation], places: list[list[int]], numbers: Numbers
 
 def blocks(cells: int, pairs: int) -> tuple[int, int]:
     """Pairs and cells of a program, powers of two."""
-    across = min(128, _power(cells))
+    across = min(_ACROSS, _power(cells))
     return min(_power(pairs), _TILE // across), across
 
 

@@ -84,7 +84,7 @@ def operate(
 @triton.jit
 def equal(c, here0, here1):
     """Whether positions are equal along the axes that c names."""
-    return ((tl.load(c) == 0) | here0) & ((tl.load(c + 1) == 0) | here1)
+    return (here0 | (tl.load(c).to(tl.int32) == 0)) & (here1 | (tl.load(c + 1).to(tl.int32) == 0))
 
 
 @triton.jit
@@ -104,7 +104,7 @@ def normalize(
             e = tl.maximum(e - (c1 - c2) * ((m1 - m2) - (c1 - c2) * 0.5), 0.0)
     k = x * y * k
     if NTK:
-        bias = (tl.load(c + 2) != 0) & equal(c, here0, here1)
+        bias = equal(c, here0, here1) & (tl.load(c + 2).to(tl.int32) != 0)
         t = x * y * t + tl.where(bias, 1.0, 0.0).to(k.dtype)
     if EXACT:
         v1 = left(one, s, 1, p, mask).to(k.dtype)
