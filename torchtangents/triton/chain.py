@@ -22,7 +22,8 @@ class Chain:
     """A network without branches or positions, from the data to one output."""
 
     def __init__(
-        self, low: Lowering, ntk: bool, numbers: Numbers, place: Callable[[Node, str, bool], int], x1: Tensor, x2: Tensor, shared: bool
+        self, low: Lowering, ntk: bool, numbers: Numbers, place: Callable[[Node, str, bool], int], x1: Tensor, x2: Tensor,
+        shared: bool,
     ):  # fmt: skip
         (segment,) = low.segments
         (step,) = segment.steps

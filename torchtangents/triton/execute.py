@@ -18,7 +18,7 @@ from ..engine.needs import pair_needs
 from ..engine.numbers import kept_names, numbers_by_rules
 from ..engine.operations import has_closed_form
 from ..engine.progress import watched
-from ..engine.segments import Gather, Segment
+from ..engine.segments import Segment
 from ..engine.tiles import mirrored, tiles, transposed
 from ..graph.program import Program, widened
 from .cells import Cells

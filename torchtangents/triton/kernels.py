@@ -27,7 +27,7 @@ def step(
     GATHER: tl.constexpr, KINDS: tl.constexpr, COUNTS: tl.constexpr, N: tl.constexpr, NTK: tl.constexpr, EXACT: tl.constexpr,
     LOADED: tl.constexpr, WIDE: tl.constexpr, SHARED: tl.constexpr, PB: tl.constexpr, CB: tl.constexpr,
 ):  # fmt: skip
-    """out <- operations(gathered): MAP, a window over `first` (its planes in `source`); INPUT, products of the data; ADD, first + second.
+    """out <- operations(gathered): MAP, a window over `first` (its planes in `source`); INPUT, products of data; ADD, both.
 
     cell: (cells, 3) plane and both coordinates; plane: (planes, 2) displacements; pair b is input row0 + b // columns with
     column0 + b % columns. consts starts with the weights of ADD.
@@ -82,17 +82,19 @@ def step(
         k = k / channels
         e = e / (2.0 * channels)
     else:
-        one = tl.load(consts).to(dtype)
-        two = tl.load(consts + 1).to(dtype)
+        w1 = tl.load(consts).to(dtype)
+        w2 = tl.load(consts + 1).to(dtype)
         at = start + n
-        k = one * fetch(first, at, mask, 0, stride, dtype) + two * fetch(second, at, mask, 0, stride, dtype)
+        k = w1 * fetch(first, at, mask, 0, stride, dtype) + w2 * fetch(second, at, mask, 0, stride, dtype)
         if NTK:
-            t = one * fetch(first, at, mask, 1, stride, dtype) + two * fetch(second, at, mask, 1, stride, dtype)
+            t = w1 * fetch(first, at, mask, 1, stride, dtype) + w2 * fetch(second, at, mask, 1, stride, dtype)
         if EXACT:
-            e = one * fetch(first, at, mask, 1 + NTK, stride, dtype) + two * fetch(second, at, mask, 1 + NTK, stride, dtype)
+            e = w1 * fetch(first, at, mask, 1 + NTK, stride, dtype) + w2 * fetch(second, at, mask, 1 + NTK, stride, dtype)
+    one = numbers1 + i.to(tl.int64) * tl.load(slots)
+    two = numbers2 + j.to(tl.int64) * tl.load(slots + 1)
     k, t, e = operate(
-        k, t, e, numbers1 + i.to(tl.int64) * tl.load(slots), numbers2 + j.to(tl.int64) * tl.load(slots + 1), p, q, d0 == 0, d1 == 0,
-        (i == j) & SHARED, mask, slots + 2, consts + 2, tables, KINDS, COUNTS, N, NTK, EXACT, WIDE,
+        k, t, e, one, two, p, q, d0 == 0, d1 == 0, (i == j) & SHARED, mask, slots + 2, consts + 2, tables,
+        KINDS, COUNTS, N, NTK, EXACT, WIDE,
     )  # fmt: skip
     to = out + b.to(tl.int64) * cells + n
     stride_out = pairs.to(tl.int64) * cells
@@ -137,9 +139,11 @@ def chain(
     e = tl.maximum(distance, 0.0).to(dtype)
     t = tl.zeros((RB, CB), dtype)
     zero = i * 0
+    one = numbers1 + i.to(tl.int64) * tl.load(slots)
+    two = numbers2 + j.to(tl.int64) * tl.load(slots + 1)
     k, t, e = operate(
-        k, t, e, numbers1 + i.to(tl.int64) * tl.load(slots), numbers2 + j.to(tl.int64) * tl.load(slots + 1), zero, zero, zero == 0,
-        zero == 0, (i == j) & SHARED, mask, slots + 2, consts + 2, tables, KINDS, COUNTS, N, NTK, EXACT, WIDE,
+        k, t, e, one, two, zero, zero, zero == 0, zero == 0, (i == j) & SHARED, mask, slots + 2, consts + 2, tables,
+        KINDS, COUNTS, N, NTK, EXACT, WIDE,
     )  # fmt: skip
     tl.store(nngp + at, k, mask=mask)
     if NTK:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..covariance.refusal import NotNative
+from ..cuda import interpreted
 from ..engine.operations import Kind, Operation
 from .cells import Cells
 
 _SLOTS = 8  # that one operation reads
 _CONSTANTS = 6
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # kernels run on the CPU, as torch code reads them
-_TILE = 1 << 16 if INTERPRETED else 512  # pairs x cells of a program
-_ACROSS = 1 << 12 if INTERPRETED else 128
+_TILE = 1 << 16 if interpreted() else 512  # pairs x cells of a program
+_ACROSS = 1 << 12 if interpreted() else 128
 
 
 @dataclass

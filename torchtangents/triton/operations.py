@@ -1,7 +1,7 @@
 """What is done to every position on its own, in Triton: the kinds of torchtangents/engine/operations.py.
 
-A *place* of an operation in `consts` holds 6 numbers; in `slots` 2 x 8: where the per-input numbers that it reads begin among those
-of one input, on both sides. Kinds are compile-time numbers, so a step's operations are straight code.
+A *place* of an operation in `consts` holds 6 numbers; in `slots` 2 x 8: where the per-input numbers that it reads begin among
+those of one input, on both sides. Kinds are compile-time numbers, so a step's operations are straight code.
 """
 
 import triton
@@ -32,8 +32,8 @@ def operate(
     k, t, e, one, two, p, q, here0, here1, same, mask, slots, consts, tables,
     KINDS: tl.constexpr, COUNTS: tl.constexpr, N: tl.constexpr, NTK: tl.constexpr, EXACT: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """All operations of a step. one, two: rows of per-input numbers; p, q: positions; here: whether a plane is not displaced along
-    an axis; same: whether both inputs are one sample; COUNTS: how many slots each operation has."""
+    """All operations of a step. one, two: rows of per-input numbers; p, q: positions; here: whether a plane is not displaced
+    along an axis; same: whether both inputs are one sample; COUNTS: how many slots each operation has."""
     for o in tl.static_range(N):
         c = consts + o * CONSTANTS
         s = slots + o * 2 * SLOTS
@@ -91,7 +91,7 @@ def equal(c, here0, here1):
 def normalize(
     k, t, e, one, two, p, q, here0, here1, mask, s, c, CENTRE: tl.constexpr, NTK: tl.constexpr, EXACT: tl.constexpr
 ):  # fmt: skip
-    """slots: scale r, second moment v, and where the mean is taken off shift, mean. c = {axes, axes, whether a bias is trained}"""
+    """slots: scale r, second moment v, and where the mean is taken off shift, mean. c = {axes, axes, whether there is a bias}"""
     x = left(one, s, 0, p, mask).to(k.dtype)
     y = right(two, s, 0, q, mask).to(k.dtype)
     if CENTRE:

@@ -70,6 +70,7 @@ class Gathered:
         one, two = self.axes
         kernels.reduce[grid(self.target.total, pairs, block)](
             target, value, self.target.cell, self.plane, self.lookup, one.where, two.where, one.weight, two.weight, pairs,
-            self.target.total, self.source.total, one.rows, two.rows, *self.low, *self.count, one.most, two.most,
+            self.target.total, self.source.total, one.rows, two.rows, self.low[0], self.low[1], self.count[0], self.count[1],
+            one.most, two.most,
             NTK=ntk, PB=block[0], CB=block[1],
         )  # fmt: skip

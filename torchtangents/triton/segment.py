@@ -64,11 +64,10 @@ class Launches:
 
     def _source(self, step: Step) -> Tensor:
         """Where each plane of a step finds the one that it reads."""
-        came = (
-            self.cells[id(step.sources[0])] if step.gather == Gather.MAP else self.stored.get(step.stored, self.cells[id(step)])
-        )
+        own = self.cells[id(step)]
+        came = self.stored[step.stored] if step.stored else self.cells[id(step.sources[0])] if step.gather == Gather.MAP else own
         down, across = (taps[0] if step.gather == Gather.MAP else 1 for taps in step.taps)
-        return came.source([(a * down, b * across) for a, b in self.cells[id(step)].planes])
+        return came.source([(a * down, b * across) for a, b in own.planes])
 
     @property
     def result(self) -> Cells:
