@@ -71,7 +71,7 @@ def test_infinite_time(problem, kernels):
         GradientFlow(k, y, learning_rate=1.01 * limit, method="descent").at(None)
     with pytest.raises(ArithmeticError, match=f"diverges: .*below {limit:.4g} it converges"):
         GradientFlow(k, y, learning_rate=5 * limit, method="descent").at(10**6)
-    with pytest.raises(ArithmeticError, match="below .* it converges"):
+    with pytest.raises(ArithmeticError, match=r"below .* it converges"):
         GradientFlow(k, y, learning_rate=9 * limit, momentum=0.5, method="descent").at(1000)
     with pytest.raises(ArithmeticError, match="too large; lower it"):
         GradientFlow(k, y, loss=lambda fx, y: (fx - y).pow(4).mean(), learning_rate=1e3, method="descent").at(100)

@@ -166,11 +166,11 @@ def test_states_that_do_not_fit(kernels):
         flow.advance(torch.tensor([1.0, 2.0]))
     with pytest.raises(ValueError, match="one finite time"):
         flow.advance(None)
-    with pytest.raises(ValueError, match="both state.fx_test and k_test_train"):
+    with pytest.raises(ValueError, match=r"both state.fx_test and k_test_train"):
         flow.advance(2.0, None, cross)
     with pytest.raises(ValueError, match="but momentum is 0"):
         flow.advance(2.0, FlowState(qx_train=1.0))
     with pytest.raises(ValueError, match=r"state.fx_train: expected shape \(9, 2\)"):
         flow.advance(2.0, FlowState(CLASSES[:3]))
-    with pytest.raises(ValueError, match="t=None: only loss=\"mse\".* got 'cross_entropy'"):
+    with pytest.raises(ValueError, match=r"t=None: only loss=\"mse\".* got 'cross_entropy'"):
         GradientFlow(k, CLASSES, loss="cross_entropy").at(None)

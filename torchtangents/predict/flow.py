@@ -174,9 +174,8 @@ class GradientFlow(Persistent):
         options["loss"] = None if callable(self.loss) else self.loss
         options["trace_axes"] = list(self._outputs.traced)
         k = self._outputs.unmatrix(self.gram.plain.to(self.gram.dtype))
-        return pack(
-            "GradientFlow", options | self.gram.options(), {"k_train_train": k, "y_train": self.y_train} | self.gram.tensors()
-        )
+        tensors = {"k_train_train": k, "y_train": self.y_train} | self.gram.tensors()
+        return pack("GradientFlow", options | self.gram.options(), tensors)
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Tensor], *, loss: Loss | None = None) -> GradientFlow:
@@ -188,9 +187,8 @@ class GradientFlow(Persistent):
         options, tensors = unpack("GradientFlow", state)
         saved = options.pop("loss")
         if (saved is None) != callable(loss):
-            raise ValueError(
-                f"loss: the state has {saved!r}; expected {'a callable' if saved is None else 'None'}, got {loss!r}."
-            )
+            wanted = "the callable that it was made with" if saved is None else "None"
+            raise ValueError(f"loss: the state has {saved or 'a callable'}; expected {wanted}, got {loss!r}.")
         jitter = options.pop("jitter_added")
         k, y = (require_entry(tensors, name) for name in ("k_train_train", "y_train"))
         flow = cls(k, y, loss=loss if saved is None else saved, noise=tensors.get("noise"), **options)
