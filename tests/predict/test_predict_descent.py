@@ -40,6 +40,32 @@ def test_is_the_iteration(problem, kernels, fraction, momentum):
         torch.testing.assert_close(test[i], expected[1], rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.6])
+@pytest.mark.parametrize(
+    ("loss", "of"),
+    [
+        ("mse", lambda fx, y: 0.5 * (fx - y).square().mean()),
+        ("cross_entropy", lambda fx, y: torch.nn.functional.cross_entropy(fx, y) / 3),
+        (torch.nn.functional.cross_entropy, torch.nn.functional.cross_entropy),
+    ],
+)
+def test_is_torchs_own_optimiser_on_a_linear_model(loss, of, momentum):
+    """f = phi w has the constant tangent kernel phi phi^T, of all outputs alike."""
+    draw = torch.Generator().manual_seed(0)
+    phi, phi_test, w = (torch.randn(*size, generator=draw, dtype=torch.float64) for size in ((8, 5), (4, 5), (5, 3)))
+    y = torch.softmax(torch.randn(8, 3, generator=draw, dtype=torch.float64), -1)
+    flow = GradientFlow(phi @ phi.mT, y, loss=loss, learning_rate=0.2, momentum=momentum, method="descent")
+    found = flow.at(25, phi @ w, phi_test @ w, phi_test @ phi.mT)
+    w.requires_grad_()
+    optimiser = torch.optim.SGD([w], lr=0.2, momentum=momentum)
+    for _ in range(25):
+        optimiser.zero_grad()
+        of(phi @ w, y).backward()
+        optimiser.step()
+    for a, b in zip(found, (phi @ w, phi_test @ w), strict=True):
+        torch.testing.assert_close(a, b.detach(), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9])
 def test_max_learning_rate_is_where_descent_diverges(momentum):
     k = torch.diag(torch.tensor([5.0, 1.0, 0.5], dtype=torch.float64))

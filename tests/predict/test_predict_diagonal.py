@@ -3,6 +3,7 @@
 import warnings
 
 import pytest
+import scipy.linalg
 import torch
 from torch.distributions import MultivariateNormal
 
@@ -45,6 +46,23 @@ def test_every_predictor_solves_the_same_matrix(problem, matrices, options, adde
     expected = cross @ torch.linalg.solve(full, problem.y_train)
     for found in predictors(problem, k, options):
         torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("kernel", ["ntk", "ntkgp"])
+def test_noise_shapes_the_ensembles_law_at_finite_times(problem, matrices, kernel):
+    p, (k, cross, corner) = problem, matrices
+    s, driving = 4.0 / p.y_train.numel(), k + torch.diag(NOISE)
+    mean, covariance = Ensemble(p.net, p.x_train, p.y_train, kernel=kernel, noise=NOISE).at(4.0, p.x_test)
+    left = torch.from_numpy(scipy.linalg.expm(-driving.numpy() * s))
+    solved, eye = cross @ torch.linalg.inv(driving), torch.eye(9, dtype=torch.float64)
+    weights = solved @ (eye - left)
+    if kernel == "ntk":
+        mixed = weights @ p.nngp(p.x_train, p.x_test)
+        expected = p.nngp(p.x_test, p.x_test) + weights @ p.nngp(p.x_train, p.x_train) @ weights.mT - mixed - mixed.mT
+    else:
+        expected = corner - solved @ (eye - left @ left) @ cross.mT
+    torch.testing.assert_close(mean, weights @ p.y_train, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(covariance, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_evidence_and_leave_one_out_with_noise(problem, matrices):

@@ -126,6 +126,14 @@ def test_shapes_that_do_not_fit(make, shape, y_shape, axes, message):
         make(torch.ones(shape), torch.ones(y_shape), trace_axes=axes)
 
 
+@pytest.mark.parametrize("make", [Posterior, GradientFlow])
+def test_axes_that_are_not_in_pairs(make):
+    """(N, N, A, B, A, B) with A = B has a legal shape, but another meaning."""
+    root = torch.randn(3, 2, 2, 20, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"axes in pairs \(N, N, A, A, B, B\).*mirror image"):
+        make(torch.einsum("nabp,mcdp->nmabcd", root, root), torch.ones(3, 2, 2))
+
+
 def test_test_kernels_that_do_not_fit(full, targets):
     k, _ = full
     posterior = Posterior(k[:6, :6], targets, diag_reg=0.1)

@@ -24,7 +24,7 @@ class Ensemble(Persistent):
     """The Gaussian law of infinitely wide networks, drawn at random, at any time of their training by gradient flow.
 
     With s = learning_rate t / y.size, K the NNGP, T the NTK, * the test points, and Q the kernel that drives the
-    training plus diag_reg times the mean of its diagonal:
+    training plus diag_reg times the mean of its diagonal, and noise:
 
     - "ntk", all layers trained: mean B y, covariance K** + B K B' - (B K*' + K* B'), B = T* Q^-1 (I - e^{-Qs});
     - "nngp", only the last layer trained (at infinity the Bayesian posterior): mean K* Q^-1 (I - e^{-Qs}) y,

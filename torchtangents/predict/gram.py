@@ -123,7 +123,7 @@ class Gram:
             self.__dict__["spectrum"] = Spectrum(values.double(), vectors.double())
 
     def _climb(self) -> Tensor | None:
-        """The factor with the first of eps, 10 eps, ... up to 1% of the mean diagonal that makes the matrix definite."""
+        """The factor with the first power of ten, from rounding to 1% of the mean diagonal, that makes the matrix definite."""
         scale = self.matrix.detach().diagonal().mean().item()
         if not scale > 0:
             return None
