@@ -137,6 +137,17 @@ def test_jitter_does_not_hide_a_matrix_that_is_no_kernel():
         Posterior(torch.zeros(2, 2), y, jitter=True)
 
 
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.5}, {"method": "descent"}, {"loss": lambda fx, y: (fx - y).pow(4).sum()}])
+def test_an_indefinite_matrix_is_refused_at_any_time(options):
+    """Training would run away along an eigenvector of a negative eigenvalue."""
+    wrong, y = torch.tensor([[1.0, 2.0], [2.0, 1.0]]), torch.ones(2)
+    with pytest.raises(SingularKernelError, match=r"indefinite.*smallest eigenvalue is -1 .*diag_reg=10") as error:
+        GradientFlow(wrong, y, **options).at(1)
+    GradientFlow(wrong, y, diag_reg=error.value.diag_reg, learning_rate=1e-2, **options).at(1)
+    rounding = torch.diag(torch.tensor([1.0, -1e-6]))
+    assert torch.isfinite(GradientFlow(rounding, y, learning_rate=1e-2, **options).at(100).train).all()
+
+
 def test_the_remedy_is_in_the_scale_asked_for(problem):
     x = torch.cat([problem.x_train, problem.x_train])
     k, y = 1e6 * problem.ntk(x, x), torch.ones(18, dtype=torch.float64)

@@ -114,7 +114,8 @@ class Ensemble(Persistent):
             batch_size: test points taken at a time; memory for kernels is then (batch_size, N), never (M, N) or (M, M).
 
         Raises:
-            SingularKernelError: infinite time and a singular kernel; names a `diag_reg` that works.
+            SingularKernelError: infinite time and a singular kernel, or any time and an indefinite one; names a `diag_reg`
+                that works.
             ArithmeticError: method="descent" diverges at that learning rate.
             TypeError, ValueError: a negative or infinite time, an unknown `covariance`, "full" in batches.
         """

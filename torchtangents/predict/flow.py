@@ -108,7 +108,8 @@ class GradientFlow(Persistent):
             k_test_train: (M, N) tangent kernel, or (M, N, O, O); None leaves `test` None.
 
         Raises:
-            SingularKernelError: infinite time and a singular kernel; names a `diag_reg` that works.
+            SingularKernelError: infinite time and a singular kernel, or any time and an indefinite one; names a `diag_reg`
+                that works.
             ArithmeticError: descent diverges, or the solver cannot keep its tolerances.
             TypeError, ValueError: a negative or infinite time, sizes that do not fit, fx_test_0 without k_test_train.
         """
