@@ -79,6 +79,11 @@ def test_test_matrices():
 
 def test_ensemble(problem, fake_kernels):
     p = problem
+    for options in ({"kernel": "gp"}, {"method": "sgd"}, {"learning_rate": 0.0}, {"diag_reg": -1.0}):
+        calls = p.net.calls
+        with pytest.raises(ValueError, match="expected"):
+            Ensemble(p.net, p.x_train, p.y_train, **options)
+        assert p.net.calls == calls  # before any kernel is computed
     with pytest.raises(ValueError, match="kernel: expected one of 'ntk', 'nngp', 'ntkgp', got 'gp'"):
         Ensemble(p.net, p.x_train, p.y_train, kernel="gp")
     with pytest.raises(ValueError, match=r"y_train: expected shape \(9,\)"):
