@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports triton: its kernels run on the CPU
+
 import pytest
 import torch
 

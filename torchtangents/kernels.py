@@ -45,7 +45,8 @@ def ntk(
         diagonal: only every input of x1 with itself, (N1,).
         tile: inputs on a side of a tile; None chooses from free memory.
         progress: True shows a bar, False none, None one when it takes more than a second.
-        backend: "auto" takes the compiled code where it has a rule for every step; "cpu" insists on it, "reference" goes without.
+        backend: "auto" takes the CPU's compiled code where it has a rule for every step; "cpu" insists on it, "triton" on that of
+            CUDA, "reference" goes without.
         devices: not used yet: the inputs' device computes.
 
     Returns:
@@ -149,7 +150,7 @@ def _compute(
     progress: bool | None, backend: str, devices: Any, masks: tuple[Tensor | None, Tensor | None],
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     if backend not in NAMES:
-        raise ValueError(f"expected backend 'auto', 'reference' or 'cpu' ('triton' is not built yet), got {backend!r}")
+        raise ValueError(f"expected backend 'auto', 'reference', 'cpu' or 'triton', got {backend!r}")
     if tile is not None and (not isinstance(tile, int) or tile < 1):
         raise ValueError(f"expected tile as a positive number of inputs, got {tile!r}")
     if devices is not None:

@@ -1,4 +1,4 @@
-"""Which backend computes a kernel: csrc where it has a rule for every step, the reference otherwise."""
+"""Which backend computes a kernel: csrc where it has a rule for every step, the reference otherwise; Triton where it is named."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .. import native
+from .. import cuda, native
 from ..covariance.grid import Planes
 from ..covariance.pointwise import Pointwise
 from ..covariance.refusal import NotNative, UnsupportedError
@@ -18,7 +18,7 @@ from .sides import self_pass
 from .tiles import all_pairs
 
 _TABLE = 5000  # pairs of positions at one function
-NAMES = ("auto", "reference", "cpu")
+NAMES = ("auto", "reference", "cpu", "triton")
 
 
 def pairs(
@@ -26,27 +26,31 @@ def pairs(
 ) -> tuple[Tensor, Tensor | None]:
     """(nngp, ntk) of every pair: (N1, N2, *S1, *S2)."""
     if backend != "reference":
-        reason = why_not(first, second) or (_too_few(first, second) if backend == "auto" else None)
+        compiled = "cpu" if backend == "auto" else backend
+        reason = why_not(first, second, compiled) or (_too_few(first, second) if backend == "auto" else None)
         if reason is None:
             from .operator import Task
 
             try:
-                return Task(first, second, wanted, ntk, tile, progress).run()
+                return Task(first, second, wanted, ntk, tile, progress, compiled).run()
             except NotNative as error:
                 reason = str(error)
-        if backend == "cpu":
-            raise UnsupportedError(f"backend='cpu': {reason}. Expected backend='auto', which computes this by the reference")
+        if backend != "auto":
+            raise UnsupportedError(
+                f"backend={backend!r}: {reason}. Expected backend='auto', which computes this by the reference"
+            )
     kept1, _ = self_pass(first, tile=tile)
     kept2 = kept1 if second is first else self_pass(second, tile=tile)[0]
     return all_pairs(first, second, kept1, kept2, wanted, ntk, tile, progress)
 
 
-def why_not(first: Program, second: Program) -> str | None:
-    """Why csrc cannot compute on these inputs; None if it can."""
-    if not native.available():
-        return f"the compiled extension is not in use ({native.why_not()})"
+def why_not(first: Program, second: Program, backend: str = "cpu") -> str | None:
+    """Why compiled code cannot compute on these inputs; None if it can."""
+    missing = cuda.why_not() if backend == "triton" else None if native.available() else native.why_not()
+    if missing:
+        return f"the compiled {'kernels are' if backend == 'triton' else 'extension is'} not in use ({missing})"
     for program in {id(p): p for p in (first, second)}.values():
-        if program.device.type != "cpu":
+        if program.device.type != ("cuda" if backend == "triton" and not cuda.interpreted() else "cpu"):
             return f"the inputs are on {program.device}"
         if torch.is_grad_enabled() and hides_tensors(program):
             return "a function holds tensors to differentiate by that are not its parameters"

@@ -7,9 +7,11 @@ inputs with themselves at a time, so that its memory does not grow with the numb
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
@@ -19,7 +21,6 @@ from ..covariance.grid import Planes
 from ..graph.leaves import leaves, rebound
 from ..graph.program import Program
 from .backward import gradients
-from .cpu import Prepared
 from .sides import self_pass
 from .tiles import all_pairs
 
@@ -37,12 +38,18 @@ class Task:
     ntk: bool
     tile: int | None = None
     progress: bool | None = None
+    backend: str = "cpu"
     number: str = field(default_factory=lambda: str(next(_numbers)))
 
     def __post_init__(self) -> None:
         _tasks[self.number] = self
         self.dispatch = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
-        self.prepared: Prepared | None = Prepared(self.first, self.second, self.wanted, self.ntk)  # raises NotNative
+        self.prepared: Any = self.prepare(self.first, self.second)  # raises NotNative
+
+    def prepare(self, first: Program, second: Program) -> Any:
+        """The programs lowered for the backend."""
+        module = importlib.import_module("..triton.execute" if self.backend == "triton" else ".cpu", __package__)
+        return module.Prepared(first, second, self.wanted, self.ntk)
 
     @cached_property
     def leaves(self) -> list[Tensor]:
@@ -76,7 +83,7 @@ def pairs(given: list[Tensor], task: str) -> tuple[Tensor, Tensor]:
     work = _task(task)
     prepared, work.prepared = work.prepared, None  # for one use: the data may change in place after it
     if prepared is None or not all(map(_same, given, work.leaves)):
-        prepared = Prepared(*work.programs(given), work.wanted, work.ntk)
+        prepared = work.prepare(*work.programs(given))
     nngp, ntk = prepared.run(work.tile, work.progress)
     return nngp, nngp.new_empty(0) if ntk is None else ntk
 

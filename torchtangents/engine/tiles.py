@@ -59,11 +59,11 @@ def all_pairs(
             for whole, part in zip(out, parts, strict=True):
                 whole[rows, columns] = part
                 if symmetric and rows != columns:
-                    whole[columns, rows] = _transposed(part, first)
+                    whole[columns, rows] = transposed(part, first)
         else:
             results[rows.start, columns.start] = list(parts)
             if symmetric and rows != columns:
-                results[columns.start, rows.start] = [_transposed(p, first) for p in parts]
+                results[columns.start, rows.start] = [transposed(p, first) for p in parts]
     if results:
         starts1, starts2 = sorted({r for r, _ in results}), sorted({c for _, c in results})
         out = [torch.cat([torch.cat([results[r, c][k] for c in starts2], 1) for r in starts1], 0) for k in range(1 + ntk)]
@@ -72,7 +72,7 @@ def all_pairs(
     return out[0], out[1] if ntk else None
 
 
-def _transposed(part: Tensor, program: Program) -> Tensor:
+def transposed(part: Tensor, program: Program) -> Tensor:
     """The covariance of the pairs the other way around."""
     n = len(program.root.size)
     return part.permute(1, 0, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))

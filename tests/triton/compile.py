@@ -1,0 +1,108 @@
+"""Compiles every kernel ahead of time, without a GPU, and prints a JSON line of its registers and local memory for each."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from torchtangents.triton import kernels
+
+AFFINE, RELU, SIGN, ERF, GELU, WAVE, RBF, TABLE, GAIN, NORMALIZE, DROPOUT, MEANS = range(12)
+STEP = {
+    "STEP0": 1,
+    "STEP1": 1,
+    "OFF0": (-1, 0, 1),
+    "OFF1": (-1, 0, 1),
+    "N0": 3,
+    "N1": 3,
+    "LOADED": False,
+    "SHARED": True,
+    "PB": 4,
+    "CB": 128,
+}
+CHAIN = {"SHARED": True, "RB": 4, "CB": 128}
+NARROW = {"relu": (AFFINE, RELU), "norm": (AFFINE, NORMALIZE, GAIN), "means": (DROPOUT, MEANS)}
+WIDE = {
+    **NARROW,
+    "sign": (AFFINE, SIGN),
+    "erf": (AFFINE, ERF),
+    "gelu": (AFFINE, GELU),
+    "wave": (AFFINE, WAVE),
+    "rbf": (AFFINE, RBF),
+    "table": (TABLE,),
+}
+DATA = {"out", "first", "second", "x1", "x2", "numbers1", "numbers2", "nngp", "ntk", "value"}
+DOUBLE = {"consts", "tables", "product", "norm1", "norm2", "target", "weight0", "weight1"}
+WHOLE = {"cell", "plane", "source", "lookup", "at0", "at1"}
+
+
+def jobs():
+    for wide in (False, True):
+        for name, kinds in (WIDE if wide else NARROW).items():
+            for exact in (False, True) if kinds[-1] in (RELU, GAIN, MEANS) else (False,):
+                options = {
+                    "KINDS": kinds,
+                    "COUNTS": (4,) * len(kinds),
+                    "N": len(kinds),
+                    "NTK": True,
+                    "EXACT": exact,
+                    "WIDE": wide,
+                }
+                yield f"map-{name}-{exact}", kernels.step, {**STEP, **options, "GATHER": 0}, wide
+        for gather in (1, 2):
+            options = {"KINDS": (AFFINE, RELU), "COUNTS": (0, 1), "N": 2, "NTK": True, "EXACT": True, "WIDE": wide}
+            yield f"gather-{gather}", kernels.step, {**STEP, **options, "GATHER": gather}, wide
+        ten = {
+            "KINDS": (AFFINE, RELU) * 10 + (AFFINE,),
+            "COUNTS": (0, 1) * 10 + (0,),
+            "N": 21,
+            "NTK": True,
+            "EXACT": True,
+            "WIDE": wide,
+        }
+        yield "chain", kernels.chain, {**CHAIN, **ten}, wide
+        yield "reduce", kernels.reduce, {"NTK": True, "PB": 4, "CB": 128}, wide
+
+
+def type_of(name, constants, wide, kernel):
+    if name in constants:
+        return "constexpr"
+    if name in DATA:
+        doubled = wide or (kernel == "chain" and name in ("x1", "x2"))
+        return "*fp64" if doubled else "*fp32"
+    if name in DOUBLE:
+        return "*fp64"
+    if name in WHOLE:
+        return "*i32"
+    return {"slots": "*i64", "bound": "fp32"}.get(name, "i32")
+
+
+def main(capability):
+    tool = next(Path(triton.__file__).parent.glob("backends/nvidia/bin/cuobjdump*"))
+    for name, kernel, constants, wide in jobs():
+        signature = {a: type_of(a, constants, wide, kernel.__name__) for a in kernel.arg_names}
+        code = triton.compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", capability, 32)).asm["cubin"]
+        with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+            file.write(code)
+            file.flush()
+            said = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True)
+        fields = dict(
+            part.split(":")
+            for part in (said.stdout + said.stderr).split(kernel.__name__)[-1].split()
+            if part.count(":") == 1 and part[-1] != ":"
+        )
+        print(
+            json.dumps(
+                {"name": name, "wide": wide, "registers": int(fields["REG"]), "local": int(fields["LOCAL"]), "bytes": len(code)}
+            ),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,27 @@
+"""Every kernel compiles for an A100 and an H100 or H200, and no value of it spills to memory."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import torchtangents
+
+pytest.importorskip("triton")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90])
+def test_kernels_compile_without_spills(capability, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(torchtangents.__file__).parents[1])}
+    script = Path(__file__).with_name("compile.py")
+    said = subprocess.run([sys.executable, script, str(capability)], capture_output=True, text=True, env=environment)
+    assert said.returncode == 0, said.stderr
+    found = [json.loads(line) for line in said.stdout.splitlines()]
+    assert len({(f["name"], f["wide"]) for f in found}) == len(found) > 20
+    assert all(f["bytes"] > 1000 for f in found)
+    assert not [f for f in found if f["local"] or f["registers"] > 255]

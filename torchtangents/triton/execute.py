@@ -1,0 +1,176 @@
+"""The compiled backend on CUDA: a lowered program on tiles of pairs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..covariance.grid import Planes
+from ..covariance.kinked import Sign
+from ..covariance.node import Node
+from ..covariance.pointwise import Pointwise
+from ..engine.interpolation import BLANK, Interpolants, interpolant
+from ..engine.lowering import Lowering
+from ..engine.memory import budget
+from ..engine.needs import pair_needs
+from ..engine.numbers import kept_names, numbers_by_rules
+from ..engine.operations import has_closed_form
+from ..engine.progress import watched
+from ..engine.segments import Segment
+from ..engine.tiles import mirrored, tiles, transposed
+from ..graph.program import Program, widened
+from .cells import Cells
+from .chain import Chain
+from .launch import Numbers
+from .segment import Launches, Tile
+
+_WORK = 1 << 25  # bytes of a segment's values in flight, which the cache should hold
+
+
+class Prepared:
+    """Two programs of one model, lowered: raises `NotNative` where there is no rule for a step."""
+
+    def __init__(self, first: Program, second: Program, wanted: Planes, ntk: bool):
+        self.ntk, self.shared, self.width = ntk, second is first, first.width
+        if first.width == torch.float32 and any(isinstance(s, Pointwise) and isinstance(s.dual, Sign) for s in first.steps):
+            first = widened(first)  # the error of an angle is one of the kernel
+            second = first if self.shared else widened(second)
+        self.first, self.second = first, second
+        self.single = first.width == torch.float32
+        needs = pair_needs(first, second, wanted)
+        kept = {step: kept_names(needs, step) for step in needs.planes}
+        functions = [s for s in needs.planes if isinstance(s, Pointwise) and not has_closed_form(s.dual)]
+        self.low = Lowering(needs, self.single, kept, interpolants=dict.fromkeys(functions, BLANK))
+        if functions:
+            found = _tabulated(first, second, functions)
+            self.low = Lowering(needs, self.single, kept, interpolants=found)
+        self.slots: dict[tuple[Node, str, bool], int] = {}
+        for segment in self.low.segments:
+            for op in (o for s in segment.steps for o in s.operations):
+                for name in op.slots:
+                    self.slots.setdefault((op.node, name, op.root), len(self.slots))
+
+    def run(self, tile: int | None, progress: bool | None) -> tuple[Tensor, Tensor | None]:
+        """(nngp, ntk) of every pair, dense over what positions are left."""
+        first, second, low = self.first, self.second, self.low
+        x1 = low.inputs1.rows()
+        x2 = x1 if self.shared else low.inputs2.rows()
+        narrow, wide = self._numbers(False), self._numbers(True)
+        if low.by_product and Chain.fits(low):
+            chain = Chain(low, self.ntk, wide if not self.single else narrow, self._place, x1, x2, self.shared)
+            parts = chain.run(tile, progress)
+        else:
+            parts = self._pairs(x1, x2, narrow, wide, tile, progress)
+        shape = (first.batch, second.batch, *first.root.size, *second.root.size)
+        results = [p.view(shape).to(self.width) for p in parts]
+        return results[0], results[1] if self.ntk else None
+
+    def _place(self, node: Node, name: str, root: bool) -> int:
+        return self.slots[node, name, root]
+
+    def _numbers(self, wide: bool) -> Numbers:
+        """Per-input numbers in one precision; not computed where no plane has it."""
+        low, device = self.low, self.first.device
+        dtype = torch.float64 if wide or not self.single else torch.float32
+        sizes = [[math.prod(low.sizes(node)[side]) for node, _, _ in self.slots] for side in range(2)]
+        begins = [[sum(s[:i]) for i in range(len(s))] for s in sizes]
+        if not self.slots:
+            none = torch.zeros(max(self.first.batch, self.second.batch), 0, dtype=dtype, device=device)
+            return Numbers(none, none, *begins)
+        one = two = _kept(self.first, list(self.slots), dtype)
+        if not self.shared:
+            two = _kept(self.second, [(low.twin[node], name, root) for node, name, root in self.slots], dtype)
+        return Numbers(one, two, *begins)
+
+    def _pairs(
+        self, x1: Tensor, x2: Tensor, narrow: Numbers, wide: Numbers, tile: int | None, progress: bool | None
+    ) -> list[Tensor]:
+        first, second, low = self.first, self.second, self.low
+        device = first.device
+        stored = {
+            n: Cells(tuple((a, b) for a in low.planes(n)[0] for b in low.planes(n)[1]), low.sizes(n), device) for n in low.stored
+        }
+        launches = [(g, part) for g in low.segments for part in self._launches(g, stored, narrow, wide)]
+        outputs = low.sizes(low.root)
+        positions = [math.prod(s) for s in outputs]
+        held = sum(c.total for c in stored.values()) * (1 + self.ntk) * 8 + positions[0] * positions[1] * (1 + self.ntk) * 8
+        working = max((part.most() for _, part in launches), default=1)
+        pairs = max(1, min(max(_WORK // max(working, 1), 1), budget(device) // max(held + working, 1)))
+        side = tile or max(1, math.isqrt(pairs))
+        n1, n2 = first.batch, second.batch
+        out = [torch.empty(n1, n2, positions[0] * positions[1], dtype=first.width, device=device) for _ in range(1 + self.ntk)]
+        for rows, columns in watched(tiles(n1, n2, side, self.shared), progress):
+            parts = self._tile(rows, columns, launches, stored, x1, x2, positions)
+            for whole, part in zip(out, parts, strict=True):
+                part = part.view(rows.stop - rows.start, columns.stop - columns.start, *first.root.size, *second.root.size)
+                part = mirrored(part, self.shared and rows == columns, len(first.root.size))
+                whole[rows, columns] = part.flatten(2) if part.ndim > 2 else part[..., None]
+                if self.shared and rows != columns:
+                    turned = transposed(part, first)
+                    whole[columns, rows] = turned.flatten(2) if turned.ndim > 2 else turned[..., None]
+        return out
+
+    def _tile(
+        self, rows: slice, columns: slice, launches: list[tuple[Segment, Launches]], stored: dict[Node, Cells], x1: Tensor,
+        x2: Tensor, positions: list[int],
+    ) -> list[Tensor]:  # fmt: skip
+        first = self.first
+        pairs = (rows.stop - rows.start) * (columns.stop - columns.start)
+        held = {
+            node: torch.zeros(1 + self.ntk, pairs, cells.total, dtype=torch.float64, device=first.device)
+            for node, cells in stored.items()
+        }
+        tile = Tile(rows, columns, held, self.shared)
+        parts = [
+            torch.zeros(pairs, positions[0] * positions[1], dtype=first.width, device=first.device) for _ in range(1 + self.ntk)
+        ]
+        for segment, launch in launches:
+            value = launch.run(tile, x1, x2)
+            if segment.output:
+                for part, field in zip(parts, value, strict=False):
+                    part[:, launch.dense] = field.to(part.dtype)
+        return parts
+
+    def _launches(self, segment: Segment, stored: dict[Node, Cells], narrow: Numbers, wide: Numbers) -> list[Launches]:
+        """A segment by precision."""
+        groups: dict[tuple[bool, bool], list[tuple[int, int]]] = {}
+        for d0, d1, double, exact in segment.planes:
+            groups.setdefault((double or not self.single, exact), []).append((d0, d1))
+        return [
+            Launches(
+                self.low,
+                segment,
+                planes,
+                double,
+                exact,
+                self.ntk,
+                stored,
+                wide if double else narrow,
+                self._place,
+                self.first.device,
+            )
+            for (double, exact), planes in groups.items()
+        ]
+
+
+def _kept(program: Program, slots: list[tuple[Node, str, bool]], dtype: torch.dtype) -> Tensor:
+    found = numbers_by_rules(program, slots, True, False).wide
+    assert found is not None
+    return found.to(dtype).contiguous()
+
+
+def _tabulated(first: Program, second: Program, functions: list[Node]) -> Interpolants:
+    """Tables over the standard deviations that both data sets take."""
+    ranges: dict[Node, list[Tensor]] = {f: [] for f in functions}
+    for program in {id(p): p for p in (first, second)}.values():
+        twin = dict(zip(first.steps, program.steps, strict=True))
+        for f in functions:
+            ranges[f].append(_kept(program, [(twin[f], "v", True)], torch.float64).flatten())
+    out: Interpolants = {}
+    for f, found in ranges.items():
+        x = torch.cat(found)
+        some = x[x > 0]
+        out[f] = interpolant(f.dual, float(x.min()), float(x.max()), float(some.min()) if len(some) else None)  # type: ignore[attr-defined]
+    return out

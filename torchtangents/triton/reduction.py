@@ -1,0 +1,76 @@
+"""Reductions: what a segment's result adds to a stored value, from the tables of torchtangents/engine/tables.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.tables import Table
+from . import kernels
+from .cells import Cells
+from .launch import blocks, grid
+
+
+class Axis:
+    """One axis of a reduction, gathered: for every displacement and row of the target its entries in the value."""
+
+    def __init__(self, table: Table, wanted: list[int], rows: int, device: torch.device):
+        lowest, positions, start, plane, place, coefficient = table
+        found: list[list[tuple[int, int, float]]] = [[] for _ in range(len(wanted) * rows)]
+        for entry in range(len(start) - 1):
+            d, p = lowest + entry // positions, entry % positions
+            for at in range(start[entry], start[entry + 1]):
+                found[plane[at] * rows + place[at]].append((d, p, coefficient[at]))
+        self.rows, self.most = rows, max(1, max(map(len, found), default=1))
+        where = np.zeros((len(found), self.most, 2), dtype=np.int32)
+        weight = np.zeros((len(found), self.most))
+        for line, entries in enumerate(found):
+            for k, (d, p, c) in enumerate(entries):
+                where[line, k], weight[line, k] = (d, p), c
+        self.where, self.weight = torch.from_numpy(where).to(device), torch.from_numpy(weight).to(device)
+
+
+class Gathered:
+    """A reduction from cells of one precision to a stored value."""
+
+    def __init__(self, tables: list[Table], source: Cells, target: Cells):
+        self.target, self.source = target, source
+        places = [sorted({d[a] for d in target.planes}) for a in range(2)]
+        one = target.sizes[0]
+        self.axes = [Axis(tables[a], places[a], one[a], target.device) for a in range(2)]
+        index = [{d: i for i, d in enumerate(where)} for where in places]
+        self.plane = target.whole(np.array([(index[0][a], index[1][b]) for a, b in target.planes]))
+        self.low = [min(d[a] for d in source.planes) for a in range(2)]
+        self.count = [max(d[a] for d in source.planes) - self.low[a] + 1 for a in range(2)]
+        box = [(self.low[0] + i, self.low[1] + j) for i in range(self.count[0]) for j in range(self.count[1])]
+        self.lookup = source.source(box)
+        self.weights = self._weights(tables) if target.total == 1 else None
+
+    def _weights(self, tables: list[Table]) -> Tensor:
+        """What every cell of the value counts in a target that is one number."""
+        total = np.ones(self.source.total)
+        displacement = np.array(self.source.planes)[self.source.coordinates[:, 0]]
+        for a, (lowest, positions, start, _, _, coefficient) in enumerate(tables):
+            entry = (displacement[:, a] - lowest) * positions + self.source.coordinates[:, 1 + a]
+            held = np.concatenate([[0.0], np.cumsum(coefficient)])[np.asarray(start)]
+            total *= (held[1:] - held[:-1])[entry]
+        return torch.from_numpy(total).to(self.target.device)
+
+    def add(self, value: Tensor, target: Tensor, ntk: bool) -> None:
+        """target (fields, pairs, cells) += its part of value (fields, pairs, cells)."""
+        pairs = value.shape[1]
+        if self.weights is not None:
+            for field in range(1 + ntk):
+                target[field, :, 0] += value[field].double() @ self.weights
+            return
+        if not self.target.total:
+            return
+        block = blocks(self.target.total, pairs)
+        one, two = self.axes
+        kernels.reduce[grid(self.target.total, pairs, block)](
+            target, value, self.target.cell, self.plane, self.lookup, one.where, two.where, one.weight, two.weight, pairs,
+            self.target.total, self.source.total, one.rows, two.rows, self.low[0], self.low[1], self.count[0], self.count[1],
+            one.most, two.most,
+            NTK=ntk, PB=block[0], CB=block[1],
+        )  # fmt: skip
