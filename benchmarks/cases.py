@@ -81,6 +81,11 @@ EMPIRICAL = (
     _finite("fc4096", ("fc", 4096, 3, 10), VECTOR, 64),
 )
 
+GPYTORCH = tuple(
+    Case(f"gp-relu{depth}-{what}-{n}", (("gpytorch", depth, what),), (10,), square(n), {"botorch": square(n)}, same=True)
+    for what in ("forward", "gradient") for depth in (1, 3) for n in (50, 500, 2000)
+)  # fmt: skip
+
 SWEEPS = {
     "inputs": tuple(
         Case(f"fc10-{n}", fully_connected(10), VECTOR, square(n), {"neural-tangents": square(n)}, sweep=("inputs", n))
@@ -92,7 +97,7 @@ SWEEPS = {
     ),
 }
 SWEEP = tuple(case for cases in SWEEPS.values() for case in cases)
-SUITES = {"analytic": ANALYTIC, "empirical": EMPIRICAL, "sweep": SWEEP}
+SUITES = {"analytic": ANALYTIC, "empirical": EMPIRICAL, "gpytorch": GPYTORCH, "sweep": SWEEP}
 
 
 def selected(suite: str, names: list[str] | None, sweep: bool, quick: bool) -> list[Case]:

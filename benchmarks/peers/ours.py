@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .. import finite
+from .. import finite, gpytorch
+from ..architectures import fully_connected
 from ..cases import Case
 from ..finite import is_finite
 
@@ -44,6 +45,9 @@ def prepare(
         return lambda: (tt.empirical.ntk(model, t1, t2, progress=False),)
     from ..networks import build
 
+    if gpytorch.asks(net):
+        chain = build(fully_connected(gpytorch.depth(net)), x1.shape[1:])
+        return gpytorch.call(tt.gp.InfiniteWidthKernel(chain, kernel="nngp").to(t1.dtype), net, t1)
     module = build(net, x1.shape[1:])
     if tuple(outputs) == OUTPUTS:
         return lambda: tt.kernels(module, t1, t2, backend=backend, progress=False)
@@ -63,5 +67,7 @@ def diagonal(net: Sequence, x: np.ndarray) -> tuple[np.ndarray, ...]:
     if is_finite(net):
         found = tt.empirical.kernels(finite.build(net, x.shape[1:]).to(t.dtype), t, progress=False)
         return tuple(k.diagonal().numpy() for k in found)
+    if gpytorch.asks(net):
+        net = fully_connected(gpytorch.depth(net))
     found = tt.kernels(build(net, x.shape[1:]), t, diagonal=True, progress=False)
     return tuple(k.numpy() for k in found)
