@@ -6,6 +6,7 @@ from .convert import from_torch
 from .covariance.refusal import UnsupportedError
 from .covariance.state import State
 from .kernels import Kernels, kernels, nngp, ntk
+from .linearize import linearize, taylor_expand
 from .nn.layer import Layer
 from .start import propagate
 from .trace import trace
@@ -18,6 +19,7 @@ __all__ = [
     "UnsupportedError",
     "from_torch",
     "kernels",
+    "linearize",
     "nn",
     "nngp",
     "ntk",
@@ -25,5 +27,6 @@ __all__ = [
     "propagate",
     "__version__",
     "show_config",
+    "taylor_expand",
     "trace",
 ]
