@@ -11,7 +11,7 @@ class Residual(nn.Module):
     def __init__(self):
         super().__init__()
         self.first = nn.Conv2d(2, 4, 3, padding=1)
-        self.block = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1, groups=2, bias=False))
+        self.block = nn.Sequential(nn.BatchNorm2d(4), nn.SiLU(), nn.Conv2d(4, 4, 3, padding=1, groups=2, bias=False))
         self.last = nn.Linear(4, 3)
 
     def forward(self, x):
@@ -69,8 +69,9 @@ NETWORKS = {  # model, inputs
     "flat": lambda: (settled(nn.Sequential(nn.Linear(3, 6), nn.SiLU(), nn.Linear(6, 1), nn.Flatten(0))), d(5, 3)),
     "residual": lambda: (settled(Residual()), d(4, 2, 5, 5)),
     "language": lambda: (settled(Language()), {"tokens": torch.randint(7, (3, 4)), "scale": 0.5}),
+    "instance": lambda: (settled(nn.Sequential(nn.Conv1d(2, 8, 3), nn.InstanceNorm1d(8, affine=True), nn.GLU(1), nn.Mish())), d(3, 2, 6)),
     "recurrent": lambda: (settled(Recurrent()), (d(3, 4, 3),)),
-    "transformer": lambda: (settled(nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)), d(3, 4, 6)),
+    "transformer": lambda: (settled(nn.TransformerEncoderLayer(6, 2, 8, activation="gelu", batch_first=True)), d(3, 4, 6)),
 }  # fmt: skip
 
 

@@ -52,13 +52,13 @@ def test_gradient_at_the_expansion_point(name, degree):
         assert torch.allclose(p.grad, q.grad, rtol=1e-10, atol=1e-12), key
 
 
-@pytest.mark.parametrize("name", set(NETWORKS) - {"relu"})  # its error is that of the kinks that a step crosses
+@pytest.mark.parametrize("name", [k for k in NETWORKS if k != "relu"])  # whose error is that of the kinks that a step crosses
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_error_is_of_the_next_order(name, degree):
-    """Halving the step divides the error by 2^(k + 1); ReLU inside "residual" and "transformer" crosses no kink at this step."""
+    """Halving the step divides the error by 2^(k + 1), LayerNorm, SiLU and GLU included, which torch itself gets wrong."""
     start, x = NETWORKS[name]()
     errors = []
-    for size in (1e-2, 5e-3) if degree < 3 else (4e-2, 2e-2):
+    for size in (1e-2, 5e-3):
         net, expansion = copy.deepcopy(start), tt.taylor_expand(start, degree)
         moved(net, expansion, size)
         errors.append(gap(outputs(net, x), outputs(expansion, x)))
@@ -164,7 +164,7 @@ def test_only_selected_parameters_are_variables():
         expansion = tt.taylor_expand(net, 2, parameters=selection)
         assert {k for k, _ in expansion.origin.named_buffers()} == wanted
         assert {k for k, p in expansion.model.named_parameters() if p.requires_grad} == wanted
-        assert torch.equal(expansion(x), tt.taylor_expand(net, 0)(x))
+        assert gap(expansion(x), net(x)) < SAME
     head = tt.linearize(net, parameters=["last.weight", "last.bias"])
     with torch.no_grad():
         for p, q in ((net.last.weight, head.model.last.weight), (net.last.bias, head.model.last.bias)):
@@ -193,6 +193,43 @@ def test_without_gradients_and_for_inputs_that_have_one():
         assert torch.equal(expansion(x), wanted)
     x.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: expansion(x), (x,))
+
+
+class Algebra(nn.Module):
+    """A function of linear algebra, by name."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.layer, self.function = nn.Linear(3, 3), function
+
+    def forward(self, x):
+        m = self.layer(x)[:, None] * x[..., None] + 2 * torch.eye(3)  # (N, 3, 3)
+        return self.function(m)
+
+
+WRONG_TWICE = {
+    "linalg_solve": lambda m: torch.linalg.solve(m, torch.ones(3)),
+    "linalg_det": torch.linalg.det,
+    "det": lambda m: m.det(),
+    "logdet": lambda m: torch.logdet(m @ m.mT),
+    "cumprod": lambda m: m.cumprod(-1),
+    "native_layer_norm": lambda m: torch.native_layer_norm(m, [3], None, None, 1e-5)[0],
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TWICE)
+def test_functions_that_torch_differentiates_wrongly_are_refused(name):
+    net, x = Algebra(WRONG_TWICE[name]), torch.randn(4, 3)
+    assert torch.allclose(tt.linearize(net)(x), net(x), atol=1e-6)  # the first derivative is right
+    for f, at in ((tt.taylor_expand(net, 2), x), (tt.linearize(net), x.clone().requires_grad_())):
+        with pytest.raises(NotImplementedError, match=f"{name} wrongly in forward mode, more than once"):
+            f(at)
+
+
+def test_functions_whose_first_derivative_is_wrong_are_refused():
+    net = Algebra(lambda m: torch.cholesky_solve(m, torch.linalg.cholesky(m @ m.mT)))
+    with pytest.raises(NotImplementedError, match="cholesky_solve wrongly in forward mode"):
+        tt.linearize(net)(torch.randn(4, 3))
 
 
 class Odd(nn.Module):

@@ -64,6 +64,7 @@ def taylor_expand(model: nn.Module, degree: int, *, parameters: Selection = None
         ValueError: a negative degree, no trainable parameter, BatchNorm in training mode; at the first forward: random
             numbers (dropout in training mode), buffers or parameters that the forward changes.
         TypeError: outputs that are not real floating point numbers; a degree that is no integer.
+        NotImplementedError: a function that torch cannot differentiate that often, or gets wrong (`empirical.derivatives`).
 
     Lee et al. 2019 (arXiv 1902.06720) for degree 1; Bai and Lee 2020 (arXiv 1910.01619) for higher ones.
 
@@ -134,10 +135,12 @@ class TaylorExpansion(nn.Module):
                 "unfreeze it in the model and expand that again"
             )
         step = {k: state[k] - p for k, p in origin.items()}
+        inputs = pytree.tree_leaves((args, kwargs))
+        order = self.degree + any(isinstance(t, Tensor) and t.requires_grad for t in inputs)
         fixed = dict(self.model.named_buffers()) | {k: p for k, p in state.items() if k not in origin}
 
         def network(parameters: Parameters) -> Any:
-            outputs = call(self.model, {**fixed, **parameters}, args, kwargs)
+            outputs = call(self.model, {**fixed, **parameters}, args, kwargs, order)
             require_float(outputs, type(self.model).__name__)
             return outputs
 

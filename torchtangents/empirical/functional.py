@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from ..inputs import check_finite
+from .derivatives import ForwardDerivatives
 
 Inputs = Any  # a tensor (N, ..), a tuple of positional arguments, or a mapping of keyword arguments
 Selection = Iterable[str] | Callable[[str, Tensor], bool] | None
@@ -32,9 +33,9 @@ def plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def call(model: nn.Module, state: Parameters, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """model(*args, **kwargs) with the parameters and buffers of `state`, differentiable to any order."""
-    with plain_attention():
+def call(model: nn.Module, state: Parameters, args: tuple, kwargs: dict[str, Any], order: int = 1) -> Any:
+    """model(*args, **kwargs) with the parameters and buffers of `state`, to be differentiated forward `order` times."""
+    with plain_attention(), ForwardDerivatives(order) if order else nullcontext():
         return functional_call(model, state, args, kwargs)
 
 
@@ -213,8 +214,8 @@ class Function:
         self.data = data(x, name)
         self.outputs = self._probe(self.data)  # of one sample
 
-    def __call__(self, parameters: Parameters, some: Data) -> Any:
-        return call(self.model, {**self.fixed, **parameters}, some.args, some.kwargs)
+    def __call__(self, parameters: Parameters, some: Data, order: int = 1) -> Any:
+        return call(self.model, {**self.fixed, **parameters}, some.args, some.kwargs, order)
 
     def also(self, x: Inputs, name: str = "x2") -> Data:
         """Further inputs, whose outputs must be of the same kind."""

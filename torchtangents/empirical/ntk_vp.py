@@ -113,7 +113,9 @@ class NTKVectorProduct:
     def _block(self, v: Any) -> tuple[bool, Any]:
         """Whether v is one vector, and v as a block (1, ..) or (B, ..)."""
         expected = pytree.tree_map(lambda t: (self.data2.size, *t.shape[1:]), self.function.outputs)
-        shapes, kind = pytree.tree_flatten(expected, is_leaf=lambda t: isinstance(t, tuple) and all(isinstance(i, int) for i in t))
+        shapes, kind = pytree.tree_flatten(
+            expected, is_leaf=lambda t: isinstance(t, tuple) and all(isinstance(i, int) for i in t)
+        )
         leaves, found = pytree.tree_flatten(v)
         if kind != found or not all(isinstance(t, Tensor) for t in leaves):
             raise TypeError(f"v: expected tensors of the shapes {expected}, as the outputs for x2, got {type(v).__name__}")
