@@ -283,12 +283,12 @@ def test_refusals(make, error, message):
 
 def test_refused_arguments():
     net = nn.Linear(3, 2)
-    with pytest.raises(ValueError, match="degree: .*got -1"):
+    with pytest.raises(ValueError, match=r"degree: .*got -1"):
         tt.taylor_expand(net, -1)
     for degree in (1.0, True, "2"):
         with pytest.raises(TypeError, match="degree: expected an integer"):
             tt.taylor_expand(net, degree)
-    with pytest.raises(ValueError, match="parameters: 'gain' is no trainable parameter of Linear; .*weight, bias"):
+    with pytest.raises(ValueError, match=r"parameters: 'gain' is no trainable parameter of Linear; .*weight, bias"):
         tt.linearize(net, parameters=["weight", "gain"])
     head = tt.linearize(net, parameters=["bias"])
     head.model.weight.requires_grad_()

@@ -1,7 +1,7 @@
 """Functions of torch whose forward derivatives are wrong or missing: replaced by plain operations, or refused.
 
-torch.func.jvp returns wrong numbers for some functions, without an error (pytorch issue 198017). The lists hold what a comparison of
-every function of torch 2.13 with finite differences found; names are those of the functions and methods.
+torch.func.jvp returns wrong numbers for some functions, without an error (pytorch issue 198017). The lists hold what a
+comparison of every function of torch 2.13 with finite differences found; names are those of the functions and methods.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 WRONG = {"cholesky_inverse", "cholesky_solve", "linear_cross_entropy", "linalg_lstsq"}
 WRONG_TWICE = {  # right once, but not differentiated again
     "batch_norm", "cumprod", "det", "householder_product", "linalg_det", "linalg_householder_product", "linalg_slogdet",
-    "linalg_solve", "linalg_solve_ex", "linalg_tensorsolve", "logdet", "native_batch_norm", "native_layer_norm", "orgqr", "slogdet",
+    "linalg_solve", "linalg_solve_ex", "linalg_tensorsolve", "logdet", "native_batch_norm", "native_layer_norm", "orgqr",
+    "slogdet",
 }  # fmt: skip
 
 
@@ -93,8 +94,9 @@ class ForwardDerivatives(TorchFunctionMode):
         if self.order > 1 and name in WRONG_TWICE:
             wrong = name != "batch_norm" or bool(kwargs.get("training", args[5] if len(args) > 5 else False))
         if wrong:
+            often = ", more than once" if name in WRONG_TWICE else ""
             raise NotImplementedError(
-                f"torch differentiates {name} wrongly in forward mode{', more than once' if name in WRONG_TWICE else ''} (pytorch "
-                "issue 198017), so there is no result to trust; write the model without it"
+                f"torch differentiates {name} wrongly in forward mode{often} (pytorch issue 198017), so there is no result to "
+                "trust; write the model without it"
             )
         return func(*args, **kwargs)

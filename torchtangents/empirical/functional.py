@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -130,8 +131,8 @@ def require_float(outputs: Any, name: str) -> None:
             continue
         got = str(leaf.dtype) if isinstance(leaf, Tensor) else type(leaf).__name__
         raise TypeError(
-            f"{name}: expected outputs of real floating point numbers, got {got} at output{pytree.keystr(path)}; wrap the model in "
-            "a module that returns the outputs that are to be differentiated"
+            f"{name}: expected outputs of real floating point numbers, got {got} at output{pytree.keystr(path)}; wrap the model "
+            "in a module that returns the outputs that are to be differentiated"
         )
 
 
@@ -226,6 +227,12 @@ class Function:
             raise ValueError(f"expected outputs of one shape for x1 and {name}, got {kinds[0]} and {kinds[1]}")
         return more
 
+    def over(self, some: Data) -> Function:
+        """The same function on other data, which `also` checked."""
+        other = copy.copy(self)
+        other.data = some
+        return other
+
     def output(self) -> Tensor:
         """The output of one sample, (1, ..), where the model has one output only."""
         leaves = pytree.tree_leaves(self.outputs)
@@ -246,6 +253,11 @@ class Function:
                 raise ValueError(
                     f"{self.name}: expected the samples on axis 0 of {place}, got shapes {tuple(a.shape)} and {tuple(b.shape)} "
                     f"for one and {count} samples"
+                )
+            if b.dtype != self.dtype:
+                raise TypeError(
+                    f"{self.name}: expected {place} in {self.dtype}, as the parameters, got {b.dtype}; convert the model and its "
+                    "inputs, and differentiate without autocast"
                 )
             if not torch.isfinite(b).all():
                 raise OverflowError(f"{self.name}: expected finite outputs, got {place} with NaN or infinity; check its weights")

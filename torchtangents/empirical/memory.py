@@ -33,3 +33,8 @@ def samples_at_once(function: Function, copies: int = 2, gradients: int = 0) -> 
     parameters = sum(p.nbytes for p in function.trained.values())
     each = copies * activation_bytes(function) + gradients * parameters
     return max(1, budget(function.device) // max(each, 1))
+
+
+def vectors_at_once(function: Function) -> int:
+    """Vectors as large as the trained parameters that fit in the memory of a tile, with their copies."""
+    return max(1, budget(function.device) // max(1, 2 * sum(p.nbytes for p in function.trained.values())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.func import jvp, vjp, vmap
 from torch.utils import _pytree as pytree
 
 from .functional import Data, Function, Inputs, Parameters, Selection
-from .memory import samples_at_once
+from .memory import samples_at_once, vectors_at_once
 
 
 def ntk_vp(
@@ -68,12 +69,25 @@ class NTKVectorProduct:
         self.data2 = self.data1 if x2 is None else function.also(x2)
         self.symmetric = x2 is None
         self.batch_size = batch_size or samples_at_once(function, copies=3)
+        self.block_size = vectors_at_once(function)  # of J' v, each as large as the parameters
 
     def __call__(self, v: Any) -> Any:
         """Theta(x1, x2) v, or of each vector of a block."""
         single, block = self._block(v)
-        product = self.push(self.pull(block))
+        product = self.of_block(block)
         return pytree.tree_map(lambda t: t[0], product) if single else product
+
+    def of_block(self, block: Any) -> Any:
+        """Theta(x1, x2) v of each vector of a block (B, N2, *O), as many at once as fit."""
+        starts = range(0, len(pytree.tree_leaves(block)[0]), self.block_size)
+        parts = [self.push(self.pull(pytree.tree_map(lambda t: t[i : i + self.block_size], block))) for i in starts]
+        return pytree.tree_map(lambda *of: torch.cat(of), *parts)
+
+    def transposed(self) -> NTKVectorProduct:
+        """v -> Theta(x2, x1) v."""
+        other = copy.copy(self)
+        other.data1, other.data2 = self.data2, self.data1
+        return other
 
     def pull(self, block: Any) -> Parameters:
         """J(x2)' v for a block (B, N2, *O) of vectors: parameters with an axis (B, ..) in front."""
@@ -86,7 +100,7 @@ class NTKVectorProduct:
             with torch.no_grad():
                 _, back = vjp(outputs, self.function.trained)
                 part = vmap(back, chunk_size=self._chunk(rows))(pytree.tree_map(lambda t: t[:, rows], block))[0]
-            total = part if total is None else {k: t.add_(part[k]) for k, t in total.items()}
+            total = part if total is None else {k: t + part[k] for k, t in total.items()}
         assert total is not None
         return total
 
@@ -112,18 +126,15 @@ class NTKVectorProduct:
 
     def _block(self, v: Any) -> tuple[bool, Any]:
         """Whether v is one vector, and v as a block (1, ..) or (B, ..)."""
-        expected = pytree.tree_map(lambda t: (self.data2.size, *t.shape[1:]), self.function.outputs)
-        shapes, kind = pytree.tree_flatten(
-            expected, is_leaf=lambda t: isinstance(t, tuple) and all(isinstance(i, int) for i in t)
-        )
+        outputs, kind = pytree.tree_flatten(self.function.outputs)
+        shapes = [(self.data2.size, *t.shape[1:]) for t in outputs]
         leaves, found = pytree.tree_flatten(v)
         if kind != found or not all(isinstance(t, Tensor) for t in leaves):
-            raise TypeError(f"v: expected tensors of the shapes {expected}, as the outputs for x2, got {type(v).__name__}")
-        single = all(tuple(t.shape) == s for t, s in zip(leaves, shapes, strict=True))
-        blocks = {len(t) for t, s in zip(leaves, shapes, strict=True) if t.ndim == len(s) + 1 and tuple(t.shape[1:]) == s}
-        if not single and (len(blocks) != 1 or not all(t.ndim == len(s) + 1 for t, s in zip(leaves, shapes, strict=True))):
-            got = [tuple(t.shape) for t in leaves]
-            raise ValueError(f"v: expected {expected}, as the outputs for x2, or a block with one more axis in front, got {got}")
+            raise TypeError(f"v: expected tensors of the shapes {shapes} in the structure of the outputs, got {type(v).__name__}")
+        got = [tuple(t.shape) for t in leaves]
+        single = got == shapes
+        if not single and ([s[1:] for s in got] != shapes or len({s[:1] for s in got}) != 1):
+            raise ValueError(f"v: expected shapes {shapes}, as the outputs for x2, or one more axis in front of each, got {got}")
         for t in leaves:
             if t.dtype != self.function.dtype or t.device != self.function.device:
                 raise TypeError(
