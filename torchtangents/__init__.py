@@ -7,6 +7,7 @@ from .covariance.refusal import UnsupportedError
 from .covariance.state import State
 from .kernels import Kernels, kernels, nngp, ntk
 from .linearize import linearize, taylor_expand
+from .monte_carlo import MonteCarlo, monte_carlo
 from .nn.layer import Layer
 from .start import propagate
 from .trace import trace
@@ -15,12 +16,14 @@ __version__ = installed("torchtangents", "0.1.0.dev0")
 __all__ = [
     "Kernels",
     "Layer",
+    "MonteCarlo",
     "State",
     "UnsupportedError",
     "empirical",
     "from_torch",
     "kernels",
     "linearize",
+    "monte_carlo",
     "nn",
     "nngp",
     "ntk",

@@ -171,7 +171,7 @@ def _one_more(derivatives: Any) -> Any:
     """From t -> (g, g', .., g^(j)) to t -> (g, g', .., g^(j + 1))."""
 
     def more(t: Tensor) -> tuple[Any, ...]:
-        values, slopes = jvp(derivatives, (t,), (torch.ones_like(t),))
+        values, slopes = jvp(derivatives, (t,), (torch.ones_like(t),))[:2]
         return (values[0], *slopes)
 
     return more

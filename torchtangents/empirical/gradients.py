@@ -80,7 +80,7 @@ class SampleGradients:
         def outputs(p: Parameters) -> Tensor:
             return pytree.tree_leaves(self.function(p, sample, 0))[0][0]
 
-        _, back = vjp(outputs, self.function.trained)
+        back = vjp(outputs, self.function.trained)[1]
         gradients = vmap(lambda c: back(c)[0])(cotangents)
         return torch.cat([g.reshape(len(cotangents), -1) for g in gradients.values()], 1)[:, None]
 

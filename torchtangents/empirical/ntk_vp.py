@@ -98,7 +98,7 @@ class NTKVectorProduct:
                 return self.function(p, some)
 
             with torch.no_grad():
-                _, back = vjp(outputs, self.function.trained)
+                back = vjp(outputs, self.function.trained)[1]
                 part = vmap(back, chunk_size=self._chunk(rows))(pytree.tree_map(lambda t: t[:, rows], block))[0]
             total = part if total is None else {k: t + part[k] for k, t in total.items()}
         assert total is not None
