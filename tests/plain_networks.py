@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 
 
 class Residual(nn.Module):
@@ -67,6 +68,7 @@ NETWORKS = {  # model, inputs
     "mlp": lambda: (settled(nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2))), d(5, 3)),
     "relu": lambda: (settled(nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 1))), d(5, 3)),
     "flat": lambda: (settled(nn.Sequential(nn.Linear(3, 6), nn.SiLU(), nn.Linear(6, 1), nn.Flatten(0))), d(5, 3)),
+    "weight norm": lambda: (settled(nn.Sequential(weight_norm(nn.Linear(3, 4)), nn.Tanh(), weight_norm(nn.Linear(4, 2), dim=None))), d(5, 3)),
     "residual": lambda: (settled(Residual()), d(4, 2, 5, 5)),
     "language": lambda: (settled(Language()), {"tokens": torch.randint(7, (3, 4)), "scale": 0.5}),
     "instance": lambda: (settled(nn.Sequential(nn.Conv1d(2, 8, 3), nn.InstanceNorm1d(8, affine=True), nn.GLU(1), nn.Mish())), d(3, 2, 6)),

@@ -69,8 +69,23 @@ def test_the_network_is_that_of_the_call_and_stays_as_it_is():
     assert not product(d(5, 2)).requires_grad
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
     assert all(torch.equal(v, net.state_dict()[k]) for k, v in before.items())
+
+
+def test_later_changes_of_the_network_have_no_effect():
+    net, x, _ = single("residual")
+    v = d(4, 3)
+    product, k = tt.empirical.ntk_vp(net, x), tt.empirical.operator(net, x)
+    stream = iter(tt.empirical.trace_estimate(net, x, n_samples=[2, 3], generator=torch.Generator().manual_seed(0)))
+    wanted, diagonal, trace = product(v), k.diagonal(), tt.empirical.trace(net, x)
+    next(stream)
+    optimizer = torch.optim.SGD(net.train().parameters(), lr=0.1)
+    net(x).square().sum().backward()
+    optimizer.step()
+    assert torch.equal(product(v), wanted)
+    assert torch.equal(k.diagonal(), diagonal)
+    assert (next(stream).mean - trace).abs() < 0.9 * trace
     net.float()
-    assert product(d(5, 2)).dtype == torch.float64
+    assert torch.equal(product(v), wanted)
 
 
 class Counter(nn.Module):

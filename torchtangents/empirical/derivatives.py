@@ -58,12 +58,18 @@ def _glu(x: Tensor, dim: int = -1) -> Tensor:
     return value * torch.sigmoid(gate)
 
 
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    axes = [a for a in range(v.ndim) if dim == -1 or a != dim % v.ndim]
+    return v * (g / v.square().sum(axes, keepdim=True).sqrt())
+
+
 REPLACED: dict[str, Callable[..., Tensor]] = {
     "layer_norm": _layer_norm,
     "instance_norm": _instance_norm,
     "silu": _pointwise(lambda x: x * torch.sigmoid(x)),
     "mish": _pointwise(lambda x: x * torch.tanh(torch.nn.functional.softplus(x))),
     "glu": _glu,
+    "_weight_norm": _weight_norm,
 }
 
 

@@ -233,6 +233,14 @@ class Function:
         other.data = some
         return other
 
+    def frozen(self) -> Function:
+        """The same function, whatever becomes of the model: training it, or changing its mode."""
+        other = copy.copy(self)
+        other.model = copy.deepcopy(self.model)
+        other.trained = {k: p.clone() for k, p in self.trained.items()}
+        other.fixed = {k: t.clone() for k, t in self.fixed.items()}
+        return other
+
     def output(self) -> Tensor:
         """The output of one sample, (1, ..), where the model has one output only."""
         leaves = pytree.tree_leaves(self.outputs)

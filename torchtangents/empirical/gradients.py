@@ -94,7 +94,7 @@ class SampleGradients:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # about functions that vmap runs one by one
                     found = self._together(some, cotangents)
-            except (RuntimeError, ValueError, NotImplementedError):
+            except Exception:  # whatever vmap cannot do: one by one has worked above
                 return False
         allowed = 1e2 * torch.finfo(like.dtype).eps ** 0.5 * wanted.abs().max()
         return bool(((found - wanted).abs() <= allowed).all())

@@ -16,9 +16,9 @@ def activation_bytes(function: Function) -> int:
     seen: dict[int, int] = {}
 
     def pack(t: Tensor) -> Tensor:
-        storage = t.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
+        place = t.untyped_storage().data_ptr()
+        if place not in own:
+            seen[place] = max(seen.get(place, 0), t.nbytes)  # a row of the inputs lies in the storage of all
         return t
 
     leaves = {k: p.clone().requires_grad_() for k, p in function.trained.items()}

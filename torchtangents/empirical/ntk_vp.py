@@ -32,7 +32,7 @@ def ntk_vp(
     Returns:
         A function of v, which has the shape of model(x2): (N2, *O), or one more axis in front for a block of vectors; a tuple
         or dict of tensors if the outputs are. Its value has the shape of model(x1), with the same axis in front. The
-        parameters and inputs are those at this call.
+        model is copied: what becomes of it later has no effect.
 
     Raises:
         ValueError: no trainable parameter, BatchNorm or dropout in training mode, a forward that changes its own state,
@@ -64,7 +64,7 @@ class NTKVectorProduct:
     """
 
     def __init__(self, function: Function, x2: Inputs | None, batch_size: int | None):
-        self.function = function
+        self.function = function.frozen()
         self.data1 = function.data
         self.data2 = self.data1 if x2 is None else function.also(x2)
         self.symmetric = x2 is None
