@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 import torchtangents as tt
 
-from .plain_networks import NETWORKS, d, outputs
+from .finite_networks import NETWORKS, d, outputs
 from .tolerances import SAME
 
 

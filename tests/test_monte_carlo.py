@@ -10,7 +10,7 @@ import torchtangents as tt
 from torchtangents.monte_carlo import sampled
 
 from .empirical.oracle import Leaf, jacobians, kernel
-from .plain_networks import Language, d, outputs, settled
+from .finite_networks import Language, d, outputs, settled
 
 n = tt.nn
 LAW = {"w_std": 1.4, "b_std": 0.3}
@@ -178,11 +178,6 @@ class Forgetful(Bare):
         self.layer.reset_parameters()
 
 
-def tied():
-    net = Language().double()
-    return net
-
-
 def weight_norm():
     return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(6, 2)))
 
@@ -194,7 +189,8 @@ def weight_norm():
         (Forgetful, "gain: .*Forgetful.reset_parameters"),
         (lambda: nn.Sequential(nn.ReLU(), Bare()), "1.gain: "),
         (weight_norm, r"0.parametrizations.weight.original0: "),
-        (tied, r"head.weight and embed.weight are one parameter.*reset="),
+        (Language, r"head.weight and embed.weight are one parameter.*reset="),
+        (lambda: nn.Sequential(nn.Linear(6, 2), nn.BatchNorm1d(2)), r"1 \(BatchNorm1d\) is in training mode"),
         (lambda: nn.LazyLinear(2), "run its forward once first"),
     ],
 )

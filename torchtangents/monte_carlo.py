@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from .empirical.functional import Inputs, Selection
+from .empirical.functional import Inputs, Selection, require_deterministic
 from .empirical.running import Running, counts
 
 KINDS = ("nngp", "ntk")
@@ -54,8 +54,8 @@ def monte_carlo(
         A named tuple (nngp, ntk, nngp_error, ntk_error, n_samples), in the precision of the kernels.
 
     Raises:
-        ValueError: a parameter that is not drawn anew, by name; a parameter that two modules share, without `reset`; a count
-            below 2, or counts that do not increase; as `empirical.kernels` otherwise.
+        ValueError: BatchNorm in training mode; a parameter that is not drawn anew, by name; one that two modules share,
+            without `reset`; a count below 2, or counts that do not increase; as `empirical.kernels` otherwise.
 
     Novak et al. 2019 (arXiv 1810.05148) for the estimate; Welford 1962 for its accumulation.
 
@@ -92,6 +92,7 @@ def sampled(
     reset: Callable[[nn.Module], Any] | None, progress: bool | None = False,
 ) -> Iterator[MonteCarlo]:  # fmt: skip
     """Estimates at the counts `wanted` of the mean of `compute(network)`, a dictionary of kernels, over networks drawn anew."""
+    require_deterministic(model)
     draw = reset or _own_reset(model)
     net = copy.deepcopy(model)
     _redraw(net, draw, 0)  # what is refused is refused here, not in the midst of an iteration

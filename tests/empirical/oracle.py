@@ -6,7 +6,7 @@ from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from ..plain_networks import NETWORKS
+from ..finite_networks import NETWORKS
 
 
 class Leaf(nn.Module):

@@ -7,7 +7,7 @@ from torch import nn
 import torchtangents as tt
 from torchtangents.empirical.running import Running
 
-from ..plain_networks import d
+from ..finite_networks import d
 from .oracle import jacobians, kernel, single
 
 SEED = torch.Generator().manual_seed(7).get_state()

@@ -7,7 +7,7 @@ from linear_operator import settings
 
 import torchtangents as tt
 
-from ..plain_networks import NETWORKS, d
+from ..finite_networks import NETWORKS, d
 from .oracle import jacobians, kernel, single
 
 AXES = {

@@ -1,5 +1,8 @@
 """Random projections: unbiased, of the right variance, the same however they are batched, in bounded memory."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +10,7 @@ from torch import nn
 import torchtangents as tt
 from torchtangents.empirical import gradients, sketch
 
-from ..plain_networks import d
+from ..finite_networks import d
 from .oracle import jacobians, kernel, single
 
 
@@ -91,9 +94,6 @@ def test_seeds():
 @pytest.mark.slow
 def test_memory_of_a_large_network(elsewhere):
     """A million parameters at dim 512: the signs alone would take 2 GiB."""
-    import subprocess
-    import sys
-
     code = """
 import resource, torch, torchtangents as tt
 torch.set_num_threads(1)

@@ -37,7 +37,8 @@ def trace_estimate(
 ) -> TraceEstimate | Iterable[TraceEstimate]:  # fmt: skip
     """The trace of the empirical NTK from random vectors, at one backward pass over the data each, with its standard error.
 
-    tr Theta = E v' Theta v = E |J' v|^2 / C, for v of independent signs; the variance is 2 sum_{i != j} Theta_ij^2.
+    tr Theta = E |J' v|^2 / C, for v of independent signs, one for each output of each sample. The variance of one v is
+    2/C^2 sum_{i != j} (J J')_ij^2: small where the diagonal dominates.
 
     Args:
         model, x, parameters, batch_size: as in `ntk_vp`.
@@ -86,8 +87,8 @@ def top_eigenpairs(
 ) -> Eigenpairs:  # fmt: skip
     """The largest eigenvalues and their vectors of the empirical NTK, from products with vectors: scipy's Lanczos method.
 
-    2 x.size / values[0] bounds the learning rate (`tt.predict.max_learning_rate`). The method is in float64; the products are in
-    the network's precision, which bounds what `tolerance` can be.
+    The first bounds the learning rate, as `tt.predict.max_learning_rate` does from the matrix. Lanczos' method is in float64; the
+    products are in the network's precision, which bounds what `tolerance` can be.
 
     Args:
         model, x, trace_axes, parameters, batch_size: as in `operator`.

@@ -36,7 +36,7 @@ def ntk_vp(
 
     Raises:
         ValueError: no trainable parameter, BatchNorm or dropout in training mode, a forward that changes its own state,
-            outputs of one sample that depend on another sample.
+            outputs of one sample that depend on another sample; a batch_size below 1.
         TypeError: outputs that are not real floating point numbers; parameters in half precision.
         NotImplementedError: a function that torch cannot differentiate forward.
 
@@ -64,6 +64,8 @@ class NTKVectorProduct:
     """
 
     def __init__(self, function: Function, x2: Inputs | None, batch_size: int | None):
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise ValueError(f"batch_size: expected a positive number of samples, got {batch_size!r}")
         self.function = function.frozen()
         self.data1 = function.data
         self.data2 = self.data1 if x2 is None else function.also(x2)

@@ -20,7 +20,7 @@ def pseudo_ntk(
     model: nn.Module, x1: Inputs, x2: Inputs | None = None, *, kind: str = "sum_of_logits", logit: int = 0,
     parameters: Selection = None, tile: int | None = None, progress: bool | None = None,
 ) -> Tensor:  # fmt: skip
-    """The kernel of the gradient of one scalar of the outputs; O times cheaper than the NTK of O outputs, O^2 than all of it.
+    """The kernel of the gradient of one scalar of the outputs: one backward a sample, where the NTK takes one for each output.
 
     K(x, x') = <d s(x)/dp, d s(x')/dp>, with s = 1/sqrt(O) sum_o f_o ("sum_of_logits") or s = f_logit ("one_logit").
 

@@ -1,9 +1,11 @@
-"""Modules of plain torch.nn, with inputs and outputs of every kind, in evaluation mode and float64."""
+"""Modules, most of them of plain torch.nn, with inputs and outputs of every kind, in evaluation mode and float64."""
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
+
+import torchtangents as tt
 
 
 class Residual(nn.Module):
@@ -66,6 +68,7 @@ def d(*shape):
 
 NETWORKS = {  # model, inputs
     "mlp": lambda: (settled(nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2))), d(5, 3)),
+    "ours": lambda: (settled(nn.Sequential(tt.nn.Linear(3, 6, w_std=1.5), tt.nn.Erf(), tt.nn.Linear(6, 2, b_std=0.5))), d(5, 3)),
     "relu": lambda: (settled(nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 1))), d(5, 3)),
     "flat": lambda: (settled(nn.Sequential(nn.Linear(3, 6), nn.SiLU(), nn.Linear(6, 1), nn.Flatten(0))), d(5, 3)),
     "weight norm": lambda: (settled(nn.Sequential(weight_norm(nn.Linear(3, 4)), nn.Tanh(), weight_norm(nn.Linear(4, 2), dim=None))), d(5, 3)),
