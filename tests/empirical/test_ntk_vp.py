@@ -136,6 +136,8 @@ REFUSED = {
     "dropout": (lambda: nn.Sequential(nn.Linear(3, 2), nn.Dropout()), X, ValueError, "1: .*random numbers"),
     "state": (Counter, X, ValueError, "calls: .*Counter's changes this one"),
     "samples mixed": (Mixing, X, ValueError, "Mixing: .*depend on that sample only"),
+    "time on axis 0": (lambda: Leaf(nn.LSTM(3, 2)), X[:, None], ValueError, "Leaf: .*batch_first=True"),
+    "nothing out": (lambda: nn.Linear(3, 0), X, ValueError, "Linear: expected at least one number in output"),
     "integers out": (Labels, X, TypeError, "Labels: .*got torch.int64 at output"),
     "samples elsewhere": (Turned, X, ValueError, "Turned: expected the samples on axis 0"),
     "half": (lambda: nn.Linear(3, 2).half(), X.half(), TypeError, r"float32 or float64, got torch.float16; use model.float\(\)"),

@@ -252,31 +252,32 @@ class Function:
         return leaves[0]
 
     def _probe(self, some: Data) -> Any:
-        one = probe(self.model, *_arguments(some.rows(slice(0, 1))))
-        count = min(some.size, 2)
-        two = probe(self.model, *_arguments(some.rows(slice(0, count))))
-        for (path, a), b in zip(pytree.tree_leaves_with_path(one), pytree.tree_leaves(two), strict=True):
+        """The outputs of the first sample; it and the last one, alone and beside each other, must give the same."""
+        n, parts = some.size, []
+        for rows in (slice(0, 1), slice(n - 1, n), slice(0, n, max(1, n - 1))):
+            each = some.rows(rows)
+            parts.append(probe(self.model, each.args, each.kwargs))
+        leaves = [pytree.tree_leaves(outputs) for outputs in parts]
+        for (path, a), b, both in zip(pytree.tree_leaves_with_path(parts[0]), *leaves[1:], strict=True):
             place = f"output{pytree.keystr(path)}"
-            if a.ndim == 0 or len(a) != 1 or len(b) != count or a.shape[1:] != b.shape[1:]:
+            if a.ndim == 0 or len(a) != 1 or len(both) != min(n, 2) or a.shape[1:] != both.shape[1:]:
                 raise ValueError(
-                    f"{self.name}: expected the samples on axis 0 of {place}, got shapes {tuple(a.shape)} and {tuple(b.shape)} "
-                    f"for one and {count} samples"
+                    f"{self.name}: expected the samples on axis 0 of {place}, got shapes {tuple(a.shape)} and "
+                    f"{tuple(both.shape)} for 1 and {min(n, 2)} samples"
                 )
-            if b.dtype != self.dtype:
+            if both.dtype != self.dtype:
                 raise TypeError(
-                    f"{self.name}: expected {place} in {self.dtype}, as the parameters, got {b.dtype}; convert the model and its "
-                    "inputs, and differentiate without autocast"
+                    f"{self.name}: expected {place} in {self.dtype}, as the parameters, got {both.dtype}; convert the model and "
+                    "its inputs, and differentiate without autocast"
                 )
-            if not torch.isfinite(b).all():
+            if not torch.isfinite(both).all():
                 raise OverflowError(f"{self.name}: expected finite outputs, got {place} with NaN or infinity; check its weights")
-            gap, scale = (a[0] - b[0]).abs().max().item() if a.numel() else 0.0, b.abs().max().item() if b.numel() else 0.0
-            if not gap <= torch.finfo(b.dtype).eps ** 0.5 * 10 * scale:
+            if not both.numel():
+                raise ValueError(f"{self.name}: expected at least one number in {place}, got shape {tuple(both.shape)}")
+            gap = max((a[0] - both[0]).abs().max().item(), (b[0] - both[-1]).abs().max().item())
+            if not gap <= torch.finfo(both.dtype).eps ** 0.5 * 10 * both.abs().max().item():
                 raise ValueError(
                     f"{self.name}: expected {place} of a sample to depend on that sample only, but it changes by {gap:.3g} "
                     "when another is beside it; keep the samples on axis 0 (batch_first=True)"
                 )
-        return one
-
-
-def _arguments(some: Data) -> tuple[tuple, dict[str, Any]]:
-    return some.args, some.kwargs
+        return parts[0]
