@@ -226,10 +226,20 @@ def test_functions_that_torch_differentiates_wrongly_are_refused(name):
             f(at)
 
 
-def test_functions_whose_first_derivative_is_wrong_are_refused():
-    net = Algebra(lambda m: torch.cholesky_solve(m, torch.linalg.cholesky(m @ m.mT)))
-    with pytest.raises(NotImplementedError, match="cholesky_solve wrongly in forward mode"):
-        tt.linearize(net)(torch.randn(4, 3))
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("cholesky_inverse", lambda m: torch.cholesky_inverse(torch.linalg.cholesky(m @ m.mT))),
+        ("scatter_reduce", lambda m: m.scatter_reduce(1, torch.zeros_like(m, dtype=torch.long), m, "prod")),
+    ],
+)
+def test_functions_whose_first_derivative_is_wrong_are_refused(name, function):
+    net, x = Algebra(function), torch.randn(4, 3)
+    with pytest.raises(NotImplementedError, match=f"{name} wrongly in forward mode .pytorch issue 198017"):
+        tt.linearize(net)(x)
+    with pytest.raises(NotImplementedError, match=name):
+        tt.empirical.ntk_vp(net, x)(torch.ones(4, 3, 3))
+    assert tt.empirical.trace(net, x) > 0  # backward derivatives are right
 
 
 class Odd(nn.Module):

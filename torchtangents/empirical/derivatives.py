@@ -1,7 +1,7 @@
 """Functions of torch whose forward derivatives are wrong or missing: replaced by plain operations, or refused.
 
-torch.func.jvp returns wrong numbers for some functions, without an error (pytorch issue 198017). The lists hold what a
-comparison of every function of torch 2.13 with finite differences found; names are those of the functions and methods.
+torch.func.jvp returns wrong numbers for some functions, without an error (pytorch issue 198017). The lists hold what that
+issue and a comparison of the functions of torch 2.13 with finite differences found; names are those of functions and methods.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-WRONG = {"cholesky_inverse", "cholesky_solve", "linear_cross_entropy", "linalg_lstsq"}
+WRONG = {"cholesky_inverse", "cholesky_solve", "linear_cross_entropy"}
 WRONG_TWICE = {  # right once, but not differentiated again
     "batch_norm", "cumprod", "det", "householder_product", "linalg_det", "linalg_householder_product", "linalg_slogdet",
     "linalg_solve", "linalg_solve_ex", "linalg_tensorsolve", "logdet", "native_batch_norm", "native_layer_norm", "orgqr",
@@ -96,7 +96,8 @@ class ForwardDerivatives(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in REPLACED:
             return REPLACED[name](*args, **kwargs)
-        wrong = name in WRONG or (name in ("scatter_reduce", "scatter_reduce_") and "prod" in (*args, kwargs.get("reduce")))
+        texts = {a for a in (*args, *kwargs.values()) if isinstance(a, str)}
+        wrong = name in WRONG or (name in ("scatter_reduce", "scatter_reduce_") and "prod" in texts)
         if self.order > 1 and name in WRONG_TWICE:
             wrong = name != "batch_norm" or bool(kwargs.get("training", args[5] if len(args) > 5 else False))
         if wrong:

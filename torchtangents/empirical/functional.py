@@ -165,7 +165,7 @@ def probe(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Any:
     cuda = sorted({t.device.index for t in state.values() if t.is_cuda})
     with torch.random.fork_rng(devices=cuda), torch.no_grad():
         seeds = [torch.get_rng_state(), *(torch.cuda.get_rng_state(i) for i in cuda)]
-        outputs = call(watched, {f"model.{k}": t for k, t in state.items()}, args, kwargs)
+        outputs = call(watched, {f"model.{k}": t for k, t in state.items()}, args, kwargs, 0)
         now = [torch.get_rng_state(), *(torch.cuda.get_rng_state(i) for i in cuda)]
     for key, tensor in watched.left.items():
         if key not in before or before[key] != (tensor.data_ptr(), tensor._version):
