@@ -24,7 +24,7 @@ def activation_bytes(function: Function) -> int:
     leaves = {k: p.clone().requires_grad_() for k, p in function.trained.items()}
     own |= {t.untyped_storage().data_ptr() for t in leaves.values()}
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        outputs = function(leaves, function.data.rows(slice(0, 1)))
+        outputs = function(leaves, function.data.rows(slice(0, 1)), 0)
     return sum(seen.values()) + sum(t.nbytes for t in pytree.tree_leaves(outputs))
 
 
