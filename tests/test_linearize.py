@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 import torchtangents as tt
 
+from .empirical.oracle import jacobians, kernel, single
 from .finite_networks import NETWORKS, d, outputs
 from .tolerances import SAME
 
@@ -89,6 +90,19 @@ def test_degree_one_is_the_linearisation():
         for (j, p, q) in zip(jacobian.values(), net.parameters(), linear.parameters(), strict=True)
     )
     assert torch.allclose(linear(x), net(x) + change, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mlp", "residual", "language", "instance"])
+def test_tangent_kernel_of_a_linearised_model_is_constant(name):
+    net, x, _ = single(name)
+    linear, quadratic = tt.linearize(net), tt.taylor_expand(net, 2)
+    moved(copy.deepcopy(net), linear), moved(copy.deepcopy(net), quadratic)
+    wanted = tt.empirical.operator(net, x).to_dense()
+    assert torch.allclose(tt.empirical.operator(linear, x).to_dense(), wanted, rtol=1e-10, atol=1e-12)
+    assert torch.allclose(tt.empirical.diagonal(linear, x, trace_axes=()), tt.empirical.diagonal(net, x, trace_axes=()))
+    found, changed = tt.empirical.operator(quadratic, x).to_dense(), kernel(*jacobians(quadratic, x), *jacobians(quadratic, x))
+    assert torch.allclose(found, changed, rtol=1e-10, atol=1e-12)
+    assert gap(found, wanted) > 1e-3
 
 
 def test_descent_of_the_linearised_model_is_gradient_flow():
