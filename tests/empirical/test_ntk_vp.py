@@ -128,7 +128,7 @@ class Turned(nn.Module):
         return self.layer(x).T
 
 
-X = torch.randn(4, 3)
+X = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
 REFUSED = {
     "no trainable parameter": (lambda: nn.Linear(3, 2).requires_grad_(False), X, ValueError, "Linear: expected at least one trainable"),
     "no parameter": (nn.ReLU, X, ValueError, "ReLU: expected at least one trainable"),
