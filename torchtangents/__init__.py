@@ -1,11 +1,13 @@
 """Neural networks of infinite width in PyTorch: NNGP and NTK kernels of your own modules."""
 
-from . import nn, predict
+from . import empirical, nn, predict
 from .config import installed, show_config
 from .convert import from_torch
 from .covariance.refusal import UnsupportedError
 from .covariance.state import State
 from .kernels import Kernels, kernels, nngp, ntk
+from .linearize import linearize, taylor_expand
+from .monte_carlo import MonteCarlo, monte_carlo
 from .nn.layer import Layer
 from .start import propagate
 from .trace import trace
@@ -14,10 +16,14 @@ __version__ = installed("torchtangents", "0.1.0.dev0")
 __all__ = [
     "Kernels",
     "Layer",
+    "MonteCarlo",
     "State",
     "UnsupportedError",
+    "empirical",
     "from_torch",
     "kernels",
+    "linearize",
+    "monte_carlo",
     "nn",
     "nngp",
     "ntk",
@@ -25,5 +31,6 @@ __all__ = [
     "propagate",
     "__version__",
     "show_config",
+    "taylor_expand",
     "trace",
 ]

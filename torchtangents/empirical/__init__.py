@@ -1,0 +1,13 @@
+"""Kernels of finite networks, of any `torch.nn.Module`."""
+
+from .diagonal import diagonal as diagonal
+from .diagonal import trace as trace
+from .estimators import Eigenpairs as Eigenpairs
+from .estimators import TraceEstimate as TraceEstimate
+from .estimators import top_eigenpairs as top_eigenpairs
+from .estimators import trace_estimate as trace_estimate
+from .ntk_vp import ntk_vp as ntk_vp
+from .operator import operator as operator
+from .pseudo import pseudo_ntk as pseudo_ntk
+from .sketch import Sketch as Sketch
+from .sketch import features as features
