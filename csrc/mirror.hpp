@@ -10,6 +10,18 @@
 
 namespace torchtangents {
 
+// Runs `loop` on this thread and on `most - 1` others, if the system gives them.
+template <typename Loop>
+void on_threads(const Loop& loop, std::int64_t most) {
+    std::vector<std::thread> others;
+    try {
+        for (std::int64_t t = 1; t < most; ++t) others.emplace_back(loop);
+    } catch (const std::system_error&) {
+    }
+    loop();
+    for (auto& thread : others) thread.join();
+}
+
 template <typename T>
 void mirror(T* out, std::int64_t n, std::int64_t positions, std::int64_t begin, std::int64_t end, int threads) {
     constexpr std::int64_t block = 32;  // pairs on a side, so that both halves stay in cache
@@ -24,14 +36,7 @@ void mirror(T* out, std::int64_t n, std::int64_t positions, std::int64_t begin, 
                             for (std::int64_t q = i == j ? p + 1 : 0; q < positions; ++q)
                                 out[(j * n + i) * cell + q * positions + p] = out[(i * n + j) * cell + p * positions + q];
     };
-    std::vector<std::thread> others;
-    const std::int64_t most = std::min<std::int64_t>(threads, (end - begin) * n * cell >> 16);  // not for little
-    try {
-        for (std::int64_t t = 1; t < most; ++t) others.emplace_back(loop);
-    } catch (const std::system_error&) {  // the system gives no more threads
-    }
-    loop();
-    for (auto& thread : others) thread.join();
+    on_threads(loop, std::min<std::int64_t>(threads, (end - begin) * n * cell >> 16));  // not for little
 }
 
 }  // namespace torchtangents

@@ -177,6 +177,28 @@ static void moments(Matrix<const T> x, Vector<T> out, const std::string& instruc
     else target.moments_double(x.data(), rows, channels, out.data());
 }
 
+// in and out: rows q, d, v1, v2 and theta, s, bow.
+template <typename T>
+static void pair_angles(Vector<const T> q, Vector<const T> d, Vector<const T> v1, Vector<const T> v2, Matrix<T> out, int threads) {
+    const std::int64_t n = std::int64_t(q.shape(0));
+    for (const auto* given : {&d, &v1, &v2}) if (std::int64_t(given->shape(0)) != n) throw std::invalid_argument("angles: expected inputs of one length");
+    require_shape(out, {3, n}, "out");
+    for (const auto* given : {&q, &d, &v1, &v2}) if (overlap(out, *given)) throw std::invalid_argument("angles: expected an output that does not overlap the inputs");
+    const Target& target = chosen("");
+    nb::gil_scoped_release release;
+    constexpr std::int64_t block = 1 << 14;
+    std::atomic<std::int64_t> next{0};
+    auto loop = [&] {
+        for (std::int64_t i = next.fetch_add(block); i < n; i = next.fetch_add(block)) {
+            const T* in[4] = {q.data() + i, d.data() + i, v1.data() + i, v2.data() + i};
+            T* to[3] = {out.data() + i, out.data() + n + i, out.data() + 2 * n + i};
+            if constexpr (sizeof(T) == 4) target.angles_float(in, std::min(block, n - i), to);
+            else target.angles_double(in, std::min(block, n - i), to);
+        }
+    };
+    on_threads(loop, std::min<std::int64_t>(threads, n >> 16));
+}
+
 template <typename T>
 static void mirror_kernel(Matrix<T> out, std::int64_t positions, std::int64_t begin, std::int64_t end, int threads) {
     const std::int64_t n = std::int64_t(out.shape(0));
@@ -203,6 +225,8 @@ static void define(nb::module_& m, nb::class_<Builder>& plan) {
     m.def("squared_differences", &differences<T>, "x1"_a.noconvert(), "x2"_a.noconvert(), "i"_a.noconvert(), "j"_a.noconvert(),
           "out"_a.noconvert(), "threads"_a, "out[k] = sum_c (x1[i[k], c] - x2[j[k], c])^2");
     m.def("second_moments", &moments<T>, "x"_a.noconvert(), "out"_a.noconvert(), "instructions"_a = "", "out[i] = sum_c x[i, c]^2 / C");
+    m.def("angles", &pair_angles<T>, "q"_a.noconvert(), "d"_a.noconvert(), "v1"_a.noconvert(), "v2"_a.noconvert(), "out"_a.noconvert(),
+          "threads"_a, "out = (theta, m sin(theta), m (sin(theta) - theta cos(theta))) of pairs of Gaussians");
     m.def("reserve", &reserve<T>, "out"_a.noconvert(), "Large pages for a result that is about to be written");
     m.def("mirror", &mirror_kernel<T>, "out"_a.noconvert(), "positions"_a, "begin"_a, "end"_a, "threads"_a,
           "A symmetric kernel from its upper triangle: what mirrors some rows");

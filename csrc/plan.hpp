@@ -127,6 +127,8 @@ struct Target {  // the executor as compiled for one instruction set
     void (*run_double)(const Plan&, const Data<double>&, const Item&, char* workspace, const bool* stop);
     void (*moments_float)(const float* x, std::int64_t rows, std::int64_t channels, float* out);
     void (*moments_double)(const double* x, std::int64_t rows, std::int64_t channels, double* out);
+    void (*angles_float)(const float* const* in, std::int64_t n, float* const* out);
+    void (*angles_double)(const double* const* in, std::int64_t n, double* const* out);
 };
 
 static constexpr int flat_groups = 32;  // groups side by side where there are no positions: a few kB a field

@@ -1,4 +1,5 @@
 // Compiled once for each instruction set, with TARGET as its name; nothing but the table below leaves this file.
+#include "angles.hpp"
 #include "execute.hpp"
 #include "moments.hpp"
 
@@ -9,6 +10,6 @@
 
 namespace torchtangents {
 extern const Target EXPANDED(TARGET);
-const Target EXPANDED(TARGET) = {QUOTED(TARGET),    vector_bytes,           &run_item<float>,
-                                 &run_item<double>, &second_moments<float>, &second_moments<double>};
+const Target EXPANDED(TARGET) = {QUOTED(TARGET),         vector_bytes,            &run_item<float>, &run_item<double>,
+                                 &second_moments<float>, &second_moments<double>, &angles<float>,   &angles<double>};
 }  // namespace torchtangents

@@ -92,6 +92,28 @@ def squared_differences(x1: Tensor, x2: Tensor, i: Tensor, j: Tensor) -> Tensor:
     return torch.cat(parts).to(x1.dtype)
 
 
+def angles(q: Tensor, distance: Tensor, v1: Tensor, v2: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """(theta, m sin(theta), m (sin(theta) - theta cos(theta))) of pairs of Gaussians, without derivatives; None without csrc.
+
+    m is sqrt(v1 v2); all shapes broadcast to that of q.
+
+    Example:
+        >>> import torch
+        >>> from torchtangents import native
+        >>> one = torch.ones(2)
+        >>> found = native.angles(torch.tensor([1., -1.]), torch.tensor([0., 4.]), one, one)
+        >>> found is None or found[0].tolist() == [0., 3.1415927410125732]
+        True
+    """
+    if _native is None or q.device.type != "cpu" or q.dtype not in (torch.float32, torch.float64):
+        return None
+    flat = [t.detach().expand(q.shape).contiguous().view(-1) for t in (q, distance, v1, v2)]
+    out = torch.empty(3, q.numel(), dtype=q.dtype)
+    _native.angles(*flat, out, torch.get_num_threads())
+    theta, s, bow = (row.view(q.shape) for row in out)
+    return theta, s, bow
+
+
 def _check(x1: Tensor, x2: Tensor, i: Tensor, j: Tensor) -> None:
     if x1.dtype != x2.dtype or x1.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"expected x1 and x2 both float32 or both float64, got {x1.dtype} and {x2.dtype}; convert one of them")

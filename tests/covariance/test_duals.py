@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from torchtangents.covariance.bent import bow
 from torchtangents.covariance.dual import add
-from torchtangents.covariance.kinked import ABReLU, Sign, chord
+from torchtangents.covariance.kinked import ABReLU, Sign
 from torchtangents.covariance.named import by_quadrature
 from torchtangents.covariance.pair import Pair
 from torchtangents.covariance.quadrature import Quadrature
@@ -98,10 +99,12 @@ def test_missing_breakpoints_are_refused():
         Quadrature(lambda x: (x - 0.3).abs(), (), "kinky").nngp(Pair(*pairs()))
 
 
-def test_chord_near_zero():
+def test_bow_near_zero():
     theta = torch.logspace(-12, 0, 60, dtype=torch.float64)
+    one = torch.ones_like(theta)
     exact = torch.tensor([float(_chord(float(t))) for t in theta], dtype=torch.float64)
-    torch.testing.assert_close(chord(theta), exact, rtol=EXACT, atol=0)
+    found = bow(Pair(one, one, theta.cos(), (2 * torch.sin(theta / 2)) ** 2))
+    torch.testing.assert_close(found, exact, rtol=EXACT, atol=0)
 
 
 def _chord(theta):

@@ -62,6 +62,10 @@ class Dual:
         """E (f(u) - f(v))^2, given the second moments of both; smooth functions run in float64, where this is enough."""
         return (out1 + out2 - 2 * self.nngp(pair)).clamp_min(0)
 
+    def expectations(self, pair: Pair, out: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """E f f', E f' f' (None where it costs as much again: call `slope`), and `distance` given `out`, if it is."""
+        return self.nngp(pair), None, None if out is None else self.distance(pair, *out)
+
     def gain(self, pair: Pair) -> Tensor:
         """E u f'(u) v f'(v), what a trained gain before f adds to the NTK."""
         from .quadrature import Quadrature, derivative

@@ -11,19 +11,9 @@ import math
 import torch
 from torch import Tensor
 
+from .bent import expectations
 from .dual import Dual
 from .pair import Pair, as_column
-
-_TERMS = {torch.float64: 9, torch.float32: 5}
-
-
-def chord(theta: Tensor) -> Tensor:
-    """sin(theta) - theta cos(theta), by its series sum_k (-1)^(k+1) 2k theta^(2k+1) / (2k+1)! near 0."""
-    square, series = theta * theta, torch.zeros_like(theta)
-    for k in range(_TERMS.get(theta.dtype, 9), 0, -1):
-        series = (-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1) + square * series
-    small = theta < 1
-    return torch.where(small, theta * square * series, theta.sin() - theta * theta.cos())
 
 
 class ABReLU(Dual):
@@ -45,16 +35,16 @@ class ABReLU(Dual):
         return as_column(self.a, x) * x.clamp_max(0) + as_column(self.b, x) * x.clamp_min(0)
 
     def nngp(self, pair: Pair) -> Tensor:
-        _, bend = self._constants(pair.q)
-        return self.slope(pair) * pair.q + bend * pair.s
+        return expectations(pair, *self._constants(pair.q), False)[0]
 
     def slope(self, pair: Pair) -> Tensor:
-        level, bend = self._constants(pair.q)
-        return level - bend * pair.theta
+        return expectations(pair, *self._constants(pair.q), False)[1]
 
     def distance(self, pair: Pair, out1: Tensor, out2: Tensor) -> Tensor:
-        level, bend = self._constants(pair.q)
-        return (level * pair.squared_distance - 2 * bend * pair.m * chord(pair.theta)).clamp_min(0)
+        return expectations(pair, *self._constants(pair.q), True)[2]  # type: ignore[return-value]
+
+    def expectations(self, pair: Pair, out: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        return expectations(pair, *self._constants(pair.q), out is not None)
 
     def gain(self, pair: Pair) -> Tensor:
         return self.nngp(pair)  # x f'(x) = f(x)

@@ -47,17 +47,16 @@ class Pointwise(Node):
 
     def run(self, context: Context, *blocks: Block) -> Block:
         (block,) = blocks
-        grid, ntk, distance = block.grid, None, None
+        grid, ntk = block.grid, None
         pair = Pair(*context.sides("v", grid), block.nngp, block.distance)
         with located(self.layer):
+            nngp, slope, distance = self.dual.expectations(pair, context.sides("out", grid) if context.distance else None)
             if block.ntk is not None:
-                ntk = self.dual.slope(pair) * block.ntk
+                ntk = (self.dual.slope(pair) if slope is None else slope) * block.ntk
                 if self.gain is not None:
                     ntk = ntk + equal_positions(grid, self.dual.gain(pair), self.gain)
                 ntk = grid.mask(ntk)
-            if context.distance:
-                distance = grid.mask(self.dual.distance(pair, *context.sides("out", grid)))
-            return Block(grid, grid.mask(self.dual.nngp(pair)), distance, ntk)
+            return Block(grid, grid.mask(nngp), None if distance is None else grid.mask(distance), ntk)
 
     def agrees(self, twin: Node) -> bool:
         assert isinstance(twin, Pointwise)
