@@ -12,10 +12,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from .check import require_choice
+from .check import require_choice, require_number
 from .ensemble import KERNELS, Ensemble
 from .estimator import NetworkEstimator
 from .gram import Gram
+from .regularizer import best_amplitude
 
 
 class Regressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
@@ -26,25 +27,31 @@ class Regressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
     inference with a Gaussian process, as scikit-learn's `GaussianProcessRegressor`. Standardise the features first (a
     pipeline with `StandardScaler`): the network sees their scale.
 
+    Networks sqrt(a) as large, trained with learning rate / a, have the same mean and a times the covariance. `amplitude` is a.
+
     Args:
         net: a network of `torchtangents.nn` layers with one kernel entry a pair of inputs, or a callable without arguments
-            that builds one. It is a template: never trained, never changed; its weights do not matter. `LazyLinear` as its first layer takes any
-            number of features. None: three fully connected layers with ReLU, w_std = sqrt 2, b_std = 0.1.
-        kernel: "ntk", all layers trained; "nngp", the last layer trained (at t=None the Bayesian posterior); "ntkgp".
+            that builds one. It is a template: never trained, never changed, and its weights do not matter. A first layer
+            `LazyLinear` takes any number of features. None: three fully connected layers with ReLU, w_std = sqrt 2, b_std = 0.1.
+        kernel: "ntkgp", all layers trained, with randomised priors, so that t=None is the Bayesian posterior of the NTK; "ntk",
+            all layers trained: the same mean, but a spread that is that of the initialisations alone, which is no interval of
+            confidence; "nngp", the last layer trained, at t=None the Bayesian posterior of the NNGP.
         diag_reg: regulariser relative to the mean of the kernel's diagonal, the variance of the noise; "evidence" or "loo"
-            choose it by the marginal likelihood or by the leave-one-out likelihood of a Gaussian process whose covariance is
-            the kernel that drives the training, from one eigendecomposition (`regularizer.best_diag_reg`).
+            choose it by the marginal or the leave-one-out likelihood of a Gaussian process whose covariance is the kernel that
+            drives the training, from one eigendecomposition (`regularizer.best_diag_reg`); a number is 30 times cheaper.
+        amplitude: a; "evidence" chooses it by the marginal likelihood of the same process, in closed form.
         t: training time in steps of gradient descent on 1/2 mean((f - y)^2); None is infinity.
         learning_rate: step size of gradient descent.
         normalize_y: centre each target and divide it by its standard deviation before training, and undo it after.
-        input_shape: shape of one input of the network, as (3, 32, 32), where rows of X are flattened ones; None: rows as they are.
+        input_shape: shape of one input of the network, as (3, 32, 32), where rows of X are flattened ones; None: the rows.
         dtype: "float32" or "float64", of the kernel; None takes that of X. Solves are in float64.
         batch_size: test points at a time; None: as many as keep the kernel with the training points within 2^24 entries.
         tile, progress, backend: as in `torchtangents.kernels`.
 
     Attributes:
         ensemble_: the fitted `Ensemble`, of normalised targets.
-        diag_reg_: the regulariser in use.
+        diag_reg_, amplitude_: the numbers in use.
+        noise_variance_: of an observation, for each target: amplitude_ diag_reg_ tr(K)/N, in the units of y^2.
         net_: the network without its weights.
         n_features_in_, feature_names_in_: as in scikit-learn.
 
@@ -68,8 +75,9 @@ class Regressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         self,
         net: nn.Module | Callable[[], nn.Module] | None = None,
         *,
-        kernel: str = "ntk",
-        diag_reg: float | str = 1e-3,
+        kernel: str = "ntkgp",
+        diag_reg: float | str = "evidence",
+        amplitude: float | str = "evidence",
         t: float | None = None,
         learning_rate: float = 1.0,
         normalize_y: bool = True,
@@ -83,6 +91,7 @@ class Regressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         self.net = net
         self.kernel = kernel
         self.diag_reg = diag_reg
+        self.amplitude = amplitude
         self.t = t
         self.learning_rate = learning_rate
         self.normalize_y = normalize_y
@@ -101,6 +110,8 @@ class Regressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
             y: (n_samples,) or (n_samples, n_targets).
         """
         require_choice("kernel", self.kernel, KERNELS)
+        if self.amplitude != "evidence":
+            require_number("amplitude", self.amplitude, positive=True)
         y = self._start(X, y, multi_output=True, y_numeric=True)
         y = np.asarray(y, dtype=np.float64)
         self._y_mean = y.mean(0) if self.normalize_y else np.zeros(y.shape[1:])
@@ -120,9 +131,13 @@ class Regressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         train = self.ensemble_.kernels.train
         driving = train.nngp if self.kernel == "nngp" else train.ntk
         self.diag_reg_ = self._regularizer(driving, target)
-        self.ensemble_.gram = Gram(driving, self.diag_reg_)
+        gram = self.ensemble_.gram = Gram(driving, self.diag_reg_)
         if self.t is None:
-            self.ensemble_.gram.cholesky  # noqa: B018  a singular kernel is refused here, not at the first prediction
+            gram.cholesky  # noqa: B018  a singular kernel is refused here, not at the first prediction
+        flat = target.double().reshape(gram.size, -1)
+        self.amplitude_ = best_amplitude(gram, flat) if isinstance(self.amplitude, str) else float(self.amplitude)
+        noise = self.amplitude_ * self.diag_reg_ * gram.plain.diagonal().mean().item()
+        self.noise_variance_ = noise * self._y_std**2
         return self
 
     def predict(self, X: Any, return_std: bool = False, return_cov: bool = False) -> Any:
@@ -145,14 +160,14 @@ class Regressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         x = self._inputs(X)
         if return_cov:
             mean, covariance = self.ensemble_.at(self.t, x)
-            return self._restored(mean), self._scaled(covariance, self._y_std**2)
+            return self._restored(mean), self._scaled(covariance, self.amplitude_ * self._y_std**2)
         form = "diagonal" if return_std else None
         parts = [self.ensemble_.at(self.t, batch, covariance=form) for batch in self._batches(x)]
         mean = self._restored(torch.cat([part.mean for part in parts]))
         if not return_std:
             return mean
         variance = torch.cat([part.covariance for part in parts if part.covariance is not None])
-        return mean, self._scaled(variance.sqrt(), self._y_std)
+        return mean, self._scaled(variance.sqrt(), self.amplitude_**0.5 * self._y_std)
 
     def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = 0) -> np.ndarray:
         """Draw functions of the ensemble, without noise, at X.
