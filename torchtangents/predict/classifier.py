@@ -42,7 +42,7 @@ class Classifier(ClassifierMixin, NetworkEstimator):
         t, learning_rate: training time and step size, of "regression" (None: infinity) and "cross_entropy" (None: stops early).
         temperature: T of "regression"; None: by leave-one-out.
         validation_fraction: part of the training data that early stopping holds out.
-        alpha_epsilon: of "dirichlet", the count of every class before any data.
+        alpha_epsilon: of "dirichlet", the count of every class before any data; None: by leave-one-out.
         n_inducing, n_steps: inducing points and steps of Adam of "variational".
         random_state: seed of what is drawn: folds, held-out data, Sobol points, inducing points.
 
@@ -79,7 +79,7 @@ class Classifier(ClassifierMixin, NetworkEstimator):
         learning_rate: float = 1.0,
         temperature: float | None = None,
         validation_fraction: float = 0.2,
-        alpha_epsilon: float = 0.01,
+        alpha_epsilon: float | None = None,
         n_inducing: int = 100,
         n_steps: int = 200,
         random_state: Any = 0,

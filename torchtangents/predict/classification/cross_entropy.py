@@ -33,7 +33,7 @@ class CrossEntropyFlow:
     Raises:
         ValueError: a validation_fraction out of range.
 
-    Lee et al. 2019 (arXiv 1902.06720), section 2.2.
+    Lee et al. 2019 (arXiv 1902.06720).
     """
 
     def __init__(self, task: Task, diag_reg: float | str, t: float | None, learning_rate: float, validation_fraction: float):
