@@ -9,17 +9,18 @@ from torch import Tensor
 
 from .check import require_shape, require_tensor
 
-_RANGE = 1e-4, 1e4  # of the temperature, in units of the scores' own spread
+_RANGE = 1e-6, 1e4  # of the temperature, in units of the scores' own spread
 
 
 def temperature(scores: Tensor, labels: Tensor) -> float:
     """The temperature T with which softmax(scores / T) gives the labels the largest likelihood.
 
-    T = argmin -1/N sum_i log softmax(f_i / T)[label_i],
+    T = argmin -1/(N + 1) [sum_i log p_i(label_i) + 1/C sum_c mean_i log p_i(c)],  p_i = softmax(f_i / T),
 
-    a convex problem in 1 / T. Scores must not have seen the labels: take leave-one-out or held-out ones, as
-    `Posterior(k, one_hot).leave_one_out().mean`. T stays within 1e-4 .. 1e4 times the root mean square of the scores about
-    their mean over classes: scores that rank every label first would ask for T = 0, scores that know nothing for infinity.
+    a convex problem in 1 / T. The second term stands for one more sample, whose label is spread evenly over the classes: where
+    every label has the largest score the likelihood alone asks for T = 0, and is infinitely wrong about the first mistake.
+    Scores must not have seen the labels: take leave-one-out or held-out ones, as `Posterior(k, one_hot).leave_one_out().mean`.
+    T is at most 1e4 times the root mean square of the scores about their mean over classes, for scores that know nothing.
 
     Args:
         scores: (N, C) one score a class, C >= 2, not all equal.
@@ -28,14 +29,13 @@ def temperature(scores: Tensor, labels: Tensor) -> float:
     Raises:
         TypeError, ValueError: sizes or dtypes that do not fit, NaN, a label out of range, scores that are all equal.
 
-    Guo, Pleiss, Sun and Weinberger 2017 (arXiv 1706.04599); with kernels, Adlam, Lee, Xiao, Pennington and Snoek 2020
-    (arXiv 2010.07355).
+    Guo, Pleiss, Sun and Weinberger 2017 (arXiv 1706.04599); Platt 1999 for labels smoothed by what one sample weighs.
 
     Example:
         >>> import torch, torchtangents as tt
         >>> scores = torch.tensor([[1., 0.], [1., 0.], [1., 0.], [1., 0.]])
-        >>> round(tt.predict.temperature(scores, torch.tensor([0, 0, 0, 1])), 4)  # 1 / log 3: three of four are right
-        0.9102
+        >>> round(tt.predict.temperature(scores, torch.tensor([0, 0, 0, 1])), 4)  # 1 / log(3.5 / 1.5)
+        1.1802
     """
     from scipy.optimize import minimize_scalar
 
@@ -48,7 +48,7 @@ def temperature(scores: Tensor, labels: Tensor) -> float:
     centred = centred / spread
 
     def loss(log_t: float) -> float:
-        return torch.nn.functional.cross_entropy(centred / math.exp(log_t), labels).item()
+        return torch.nn.functional.cross_entropy(centred / math.exp(log_t), labels, label_smoothing=1 / (len(labels) + 1)).item()
 
     found = minimize_scalar(loss, bounds=tuple(map(math.log, _RANGE)), method="bounded", options={"xatol": 1e-9})
     return spread * math.exp(found.x)
