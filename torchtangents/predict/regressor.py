@@ -65,9 +65,9 @@ class Regressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
     Example:
         >>> import numpy as np, torchtangents as tt
         >>> X = np.linspace(-1, 1, 9)[:, None]
-        >>> model = tt.predict.Regressor(kernel="nngp", diag_reg=1e-4).fit(X, np.sin(3 * X[:, 0]))
+        >>> model = tt.predict.Regressor(diag_reg=1e-4).fit(X, np.sin(3 * X[:, 0]))
         >>> mean, std = model.predict(np.array([[0.], [3.]]), return_std=True)
-        >>> bool(abs(mean[0]) < 0.01), bool(std[0] < 0.02 < std[1])
+        >>> bool(abs(mean[0]) < 0.01), bool(std[0] < 0.05 < std[1])
         (True, True)
     """
 

@@ -79,7 +79,7 @@ def best_diag_reg(k_train_train: Tensor, y_train: Tensor, criterion: str = "evid
     i = min(range(len(grid)), key=losses.__getitem__)
     bounds = grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)]
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return 10.0 ** (found.x if found.fun < losses[i] else grid[i])
+    return 10.0 ** float(found.x if found.fun < losses[i] else grid[i])
 
 
 def best_amplitude(gram: Gram, y: Tensor) -> float:

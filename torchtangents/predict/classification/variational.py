@@ -57,7 +57,7 @@ class Variational:
                     order = torch.randperm(len(x)).tensor_split(max(1, len(x) // _BATCH))
                 batch = order[step % len(order)]
                 optimizer.zero_grad()
-                loss = -bound(self.model(x[batch]), labels[batch].to(x) if binary else labels[batch])
+                loss: Any = -bound(self.model(x[batch]), labels[batch].to(x) if binary else labels[batch])  # type: ignore[operator]
                 loss.backward()
                 optimizer.step()
         self.model.eval()
