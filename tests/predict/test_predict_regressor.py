@@ -1,6 +1,7 @@
 """`Regressor` against `Ensemble`, against scikit-learn's own Gaussian process, and its refusals."""
 
 import math
+import pickle
 import sys
 
 import numpy as np
@@ -154,6 +155,16 @@ def test_test_points_stream(kernel, monkeypatch):
     assert max(rows) == 4
     assert sum(rows) == 2 * 25  # with the training points, and with themselves
     np.testing.assert_allclose((mean, std), whole.predict(x_test, return_std=True), rtol=1e-10)
+
+
+def test_predictions_leave_nothing_behind():
+    x, y, x_test, _ = data(m=500)
+    model = tt.predict.Regressor().fit(x, y)
+    model.predict(x_test[:1], return_std=True)
+    size = len(pickle.dumps(model))
+    model.predict(x_test, return_std=True)
+    model.predict(x_test, return_cov=True)
+    assert len(pickle.dumps(model)) == size
 
 
 def test_batches_are_as_large_as_the_kernel_allows(monkeypatch):

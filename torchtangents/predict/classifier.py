@@ -41,10 +41,9 @@ class Classifier(ClassifierMixin, NetworkEstimator):
             centred one-hot targets; "variational" does not use it.
         t, learning_rate: training time and step size, of "regression" (None: infinity) and "cross_entropy" (None: stops early).
         temperature: T of "regression"; None: by leave-one-out.
-        validation_fraction: part of the training data that early stopping holds out.
         alpha_epsilon: of "dirichlet", the count of every class before any data; None: by leave-one-out.
         n_inducing, n_steps: inducing points and steps of Adam of "variational".
-        random_state: seed of what is drawn: folds, held-out data, Sobol points, inducing points.
+        random_state: seed of what is drawn: folds, Sobol points, inducing points.
 
     Attributes:
         classes_: the labels, sorted.
@@ -78,7 +77,6 @@ class Classifier(ClassifierMixin, NetworkEstimator):
         t: float | None = None,
         learning_rate: float = 1.0,
         temperature: float | None = None,
-        validation_fraction: float = 0.2,
         alpha_epsilon: float | None = None,
         n_inducing: int = 100,
         n_steps: int = 200,
@@ -97,7 +95,6 @@ class Classifier(ClassifierMixin, NetworkEstimator):
         self.t = t
         self.learning_rate = learning_rate
         self.temperature = temperature
-        self.validation_fraction = validation_fraction
         self.alpha_epsilon = alpha_epsilon
         self.n_inducing = n_inducing
         self.n_steps = n_steps

@@ -12,9 +12,8 @@ from ..check import require_number
 from ..evolve import gain
 from ..gram import Gram
 from ..regularizer import best_diag_reg
+from .folds import folds
 from .task import Task
-
-_FOLDS = 10
 
 
 class OneHotRegression:
@@ -23,7 +22,7 @@ class OneHotRegression:
     f = K* Q^-1 (I - e^{-Qs}) y, with Q = K + diag_reg tr(K)/N I and s = learning_rate t / (N C).
 
     T maximises the likelihood of the training labels under predictions that have not seen them, `temperature(f_-i, labels)`:
-    leave-one-out in closed form at infinite time, f_-i = y_i - [Q^-1 y]_i / [Q^-1]_ii; from ten folds at a finite time. The
+    leave-one-out in closed form at infinite time, f_-i = y_i - [Q^-1 y]_i / [Q^-1]_ii; from five folds at a finite time. The
     posterior variance takes no part: dividing by sqrt(T^2 + c variance) changed the log loss on digits by less than 2%.
 
     Args:
@@ -74,10 +73,7 @@ def _calibrated(gram: Gram, y: Tensor, time: float | None, weights: Tensor, task
         scores = y - weights / precision[:, None]
     else:
         scores = torch.empty_like(y)
-        order = torch.randperm(gram.size, generator=torch.Generator().manual_seed(task.seed)).to(y.device)
-        for left in order.tensor_split(min(_FOLDS, gram.size)):
-            kept = torch.ones(gram.size, dtype=torch.bool, device=y.device)
-            kept[left] = False
+        for kept, left in folds(task.labels, task.seed):
             part = Gram(task.train[kept][:, kept], gram.diag_reg)
             scores[left] = gram.plain[left][:, kept] @ _weights(part, y[kept], time)
     spread = (scores - scores.mean(1, keepdim=True)).abs().max()
