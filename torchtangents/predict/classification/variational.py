@@ -16,7 +16,7 @@ from .expectation import log_expected_softmax, normal_points
 from .task import Task
 
 _BATCH = 256
-_STEP = 0.02  # of Adam
+_STEP = 0.1  # of Adam
 
 
 class Variational:
@@ -24,7 +24,7 @@ class Variational:
 
     f_c ~ GP(m_c, a K) with inducing values u = f(Z), q(u) Gaussian and whitened. Adam maximises the evidence lower bound
     sum_i E_q log p(label_i | f(x_i)) - KL(q(u) || p(u)) over q, Z, m, a and the standard deviations of the network's weights
-    and biases, in batches of 256, with step 0.02. Z begins as a part of the training inputs that the seed draws. Costs no
+    and biases, in batches of about 256, with step 0.1. Z begins as a part of the training inputs that the seed draws. Costs no
     N x N matrix. Likelihoods are GPyTorch's `SoftmaxLikelihood` and `BernoulliLikelihood`.
 
     Args:
