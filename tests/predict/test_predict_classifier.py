@@ -51,7 +51,7 @@ def task(classes=3, n=30, kernel="ntk"):
     ("method", "accuracy", "loss", "error"),
     [
         ("regression", 0.97, 0.08, 0.02),
-        ("cross_entropy", 0.96, 0.12, 0.03),
+        pytest.param("cross_entropy", 0.96, 0.12, 0.03, marks=pytest.mark.slow),
         ("dirichlet", 0.97, 0.09, 0.03),
         pytest.param("variational", 0.95, 0.2, 0.05, marks=pytest.mark.slow),
     ],
@@ -175,7 +175,7 @@ def test_regression_takes_its_temperature_from_leave_one_out():
     given = task()
     left_out = Posterior(given.train, given.one_hot - 1 / 3, diag_reg=1e-2).leave_one_out().mean
     wanted = tt.predict.temperature(left_out, given.labels)
-    assert OneHotRegression(given, 1e-2, None, 1.0, None).temperature == pytest.approx(wanted, rel=1e-9)
+    assert OneHotRegression(given, 1e-2, None, 1.0, None).temperature == pytest.approx(wanted, rel=1e-6)
 
 
 def test_regression_at_a_finite_time_approaches_infinite_time():
@@ -194,7 +194,7 @@ def test_regression_at_a_finite_time_approaches_infinite_time():
 def test_cross_entropy_descends_its_loss():
     given = task()
     learned = CrossEntropyFlow(given, 0.0, 40.0, 0.5)
-    k, y, f, steps = given.train, given.one_hot, torch.zeros(30, 3, dtype=torch.float64), 4000
+    k, y, f, steps = given.train, given.one_hot, torch.zeros(30, 3, dtype=torch.float64), 2000
     flow = GradientFlow(k, y, loss="cross_entropy", learning_rate=0.5)
     for _ in range(steps):  # Euler's method, of the loss whose time units GradientFlow takes
         f = f - 0.5 * 40.0 / steps * k @ (f.softmax(1) - y) / cross_entropy_size(flow, k, y)
@@ -209,7 +209,7 @@ def cross_entropy_size(flow, k, y):
 
 
 def test_cross_entropy_stops_early():
-    x, y, x_test, y_test = digits(200)
+    x, y, x_test, y_test = digits(100)
     stopped = tt.predict.Classifier(method="cross_entropy").fit(x, y)
     t = stopped.method_.t
     losses = []

@@ -11,12 +11,14 @@ import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import nn
 
 from .check import require_choice, require_number
-from .ensemble import KERNELS, Ensemble
+from .ensemble import KERNELS
 from .estimator import NetworkEstimator
 from .gram import Gram
+from .law import Law
+from .network import NetworkKernels
 from .regularizer import best_amplitude
 
 
@@ -50,7 +52,6 @@ class Regressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         tile, progress, backend: as in `torchtangents.kernels`.
 
     Attributes:
-        ensemble_: the fitted `Ensemble`, of normalised targets.
         diag_reg_, amplitude_: the numbers in use.
         noise_variance_: of an observation, for each target: amplitude_ diag_reg_ tr(K)/N, in the units of y^2.
         net_: the network without its weights.
@@ -119,23 +120,15 @@ class Regressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         spread = y.std(0) if self.normalize_y else np.ones(y.shape[1:])
         self._y_std = np.where(spread > 10 * np.finfo(np.float64).eps * np.abs(y).max(0), spread, 1.0)  # constant targets
         target = torch.tensor((y - self._y_mean) / self._y_std, dtype=self.x_.dtype)
-        self.ensemble_ = Ensemble(
-            self.net_,
-            self.x_,
-            target,
-            kernel=self.kernel,
-            learning_rate=self.learning_rate,
-            tile=self.tile,
-            progress=self.progress,
-            backend=self.backend,
-        )
-        train = self.ensemble_.kernels.train
-        driving = train.nngp if self.kernel == "nngp" else train.ntk
+        options = {"tile": self.tile, "progress": self.progress, "backend": self.backend}
+        kernels = NetworkKernels(self.net_, self.x_, options)
+        driving = kernels.train.nngp if self.kernel == "nngp" else kernels.train.ntk
         self.diag_reg_ = self._regularizer(driving, target)
-        gram = self.ensemble_.gram = Gram(driving, self.diag_reg_)
+        gram = Gram(driving, self.diag_reg_)
+        flat = target.double().reshape(gram.size, -1)  # (N, O)
+        self._law = Law(kernels, gram, flat, self.kernel, self.learning_rate, "flow")
         if self.t is None:
             gram.cholesky  # noqa: B018  a singular kernel is refused here, not at the first prediction
-        flat = target.double().reshape(gram.size, -1)
         self.amplitude_ = best_amplitude(gram, flat) if isinstance(self.amplitude, str) else float(self.amplitude)
         noise = self.amplitude_ * self.diag_reg_ * gram.plain.diagonal().mean().item()
         self.noise_variance_ = noise * self._y_std**2
@@ -159,18 +152,19 @@ class Regressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
             raise ValueError("expected at most one of return_std and return_cov, got both; the covariance holds the variances.")
         check_is_fitted(self)
         x = self._inputs(X)
-        ensemble = copy.copy(self.ensemble_)
-        ensemble.kernels = copy.copy(ensemble.kernels)  # it keeps kernels of test points, which go with the copy
-        if return_cov:
-            mean, covariance = ensemble.at(self.t, x)
-            return self._restored(mean), self._scaled(covariance, self.amplitude_ * self._y_std**2)
-        form = "diagonal" if return_std else None
-        parts = [ensemble.at(self.t, batch, covariance=form) for batch in self._batches(x)]
-        mean = self._restored(torch.cat([part.mean for part in parts]))
-        if not return_std:
+        law = self._law._replace(kernels=copy.copy(self._law.kernels))  # keeps kernels of test points, which go with the copy
+        clock, form = law.clock(self.t), "full" if return_cov else "diagonal"
+        means, spreads = [], []
+        for batch in (x,) if return_cov else self._batches(x):
+            means.append(law.mean(clock, batch)[0])  # (M, O)
+            if return_std or return_cov:
+                spreads.append(law.covariance(batch, form)(clock.s))  # (M,) or (M, M)
+        mean = torch.cat(means).numpy().reshape(-1, *self._y_std.shape) * self._y_std + self._y_mean
+        if not spreads:
             return mean
-        variance = torch.cat([part.covariance for part in parts if part.covariance is not None])
-        return mean, self._scaled(variance.sqrt(), self.amplitude_**0.5 * self._y_std)
+        spread = self.amplitude_ * torch.cat(spreads).numpy()[..., None] * self._y_std.reshape(-1) ** 2  # (.., O)
+        spread = spread if self._y_std.ndim else spread[..., 0]
+        return mean, spread if return_cov else np.sqrt(spread)
 
     def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = 0) -> np.ndarray:
         """Draw functions of the ensemble, without noise, at X.
@@ -193,11 +187,3 @@ class Regressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
             outputs.append(flat[:, i, None] + root @ draw.standard_normal((len(flat), n_samples)))
         drawn = np.stack(outputs, 1)  # (M, O, S)
         return drawn[:, 0] if mean.ndim == 1 else drawn
-
-    def _restored(self, mean: Tensor) -> np.ndarray:
-        return mean.numpy().astype(np.float64) * self._y_std + self._y_mean
-
-    def _scaled(self, spread: Tensor | None, scale: np.ndarray) -> np.ndarray:
-        assert spread is not None
-        value = spread.numpy().astype(np.float64)
-        return value * scale if scale.ndim == 0 else value[..., None] * scale

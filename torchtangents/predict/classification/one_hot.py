@@ -45,7 +45,7 @@ class OneHotRegression:
         gram = Gram(task.train, self.diag_reg)
         self.weights = _weights(gram, y, time)  # (N, C)
         if temperature is None:
-            self.temperature = _calibrated(gram, y, time, self.weights, task)
+            self.temperature = self._calibrated(gram, y, time)
         else:
             self.temperature = require_number("temperature", temperature, positive=True)
 
@@ -58,23 +58,22 @@ class OneHotRegression:
         """(M, C) at test points."""
         return (self.task.cross(x) @ self.weights / self.temperature).log_softmax(1)
 
+    def _calibrated(self, gram: Gram, y: Tensor, time: float | None) -> float:
+        """The temperature of predictions for training points that have not seen their labels; 1 where they know nothing."""
+        if time is None:
+            precision = torch.cholesky_inverse(gram.cholesky).diagonal()
+            scores = y - self.weights / precision[:, None]
+        else:
+            scores = torch.empty_like(y)
+            for kept, left in folds(self.task.labels, self.task.seed):
+                part = Gram(self.task.train[kept][:, kept], self.diag_reg)
+                scores[left] = gram.plain[left][:, kept] @ _weights(part, y[kept], time)
+        spread = (scores - scores.mean(1, keepdim=True)).abs().max()
+        return temperature(scores, self.task.labels) if spread > 0 else 1.0
+
 
 def _weights(gram: Gram, y: Tensor, time: float | None) -> Tensor:
     """Q^-1 (I - e^{-Q time / N}) y, (N, C)."""
     if time is None:
         return gram.solve(y)
     return gain(gram, torch.tensor([time / gram.size], dtype=y.dtype, device=y.device), y)[0]
-
-
-def _calibrated(gram: Gram, y: Tensor, time: float | None, weights: Tensor, task: Task) -> float:
-    """The temperature of predictions for training points that have not seen their labels; 1 where they know nothing."""
-    if time is None:
-        precision = torch.cholesky_inverse(gram.cholesky).diagonal()
-        scores = y - weights / precision[:, None]
-    else:
-        scores = torch.empty_like(y)
-        for kept, left in folds(task.labels, task.seed):
-            part = Gram(task.train[kept][:, kept], gram.diag_reg)
-            scores[left] = gram.plain[left][:, kept] @ _weights(part, y[kept], time)
-    spread = (scores - scores.mean(1, keepdim=True)).abs().max()
-    return temperature(scores, task.labels) if spread > 0 else 1.0
