@@ -20,23 +20,25 @@ import torchtangents as tt
 from torchtangents.predict import Classifier, Regressor
 
 QUICK = {"n_steps": 20, "n_inducing": 20}
-ESTIMATORS = [
-    *(Regressor(kernel=kernel) for kernel in ("ntk", "nngp", "ntkgp")),
-    Regressor(diag_reg="loo", t=100.0, kernel="ntk"),
-    *(Classifier(method=method, kernel=kernel) for method in ("regression", "cross_entropy") for kernel in ("ntk", "nngp")),
-    Classifier(t=100.0, diag_reg="evidence"),
-    Classifier(method="dirichlet", alpha_epsilon=0.01),
+QUICKEST = [Regressor(), Classifier(), Classifier(method="dirichlet", alpha_epsilon=0.01)]
+OTHERS = [
+    Regressor(kernel="ntk", diag_reg=0.1),
+    Regressor(kernel="nngp", diag_reg="loo", t=100.0),
+    Classifier(kernel="nngp", t=100.0, diag_reg="evidence"),
+    Classifier(method="cross_entropy"),
+    Classifier(method="dirichlet"),
+    Classifier(method="variational", **QUICK),
 ]
 
 
-@parametrize_with_checks(ESTIMATORS)
+@parametrize_with_checks(QUICKEST)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow
-@parametrize_with_checks([Classifier(method="dirichlet"), Classifier(method="variational", **QUICK)])
-def test_scikit_learns_checks_of_slow_ones(estimator, check):
+@parametrize_with_checks(OTHERS)
+def test_scikit_learns_checks_of_the_others(estimator, check):
     check(estimator)
 
 
