@@ -10,12 +10,11 @@ from gpytorch.distributions import MultivariateNormal
 from gpytorch.variational import CholeskyVariationalDistribution, IndependentMultitaskVariationalStrategy, VariationalStrategy
 from torch import Tensor
 
-from ...gp import InfiniteWidthKernel
 from ..check import require_number
 from .expectation import log_expected_softmax, normal_points
 from .task import Task
 
-_BATCH = 256
+_BATCH = 128
 _STEP = 0.1  # of Adam
 
 
@@ -24,7 +23,7 @@ class Variational:
 
     f_c ~ GP(m_c, a K) with inducing values u = f(Z), q(u) Gaussian and whitened. Adam maximises the evidence lower bound
     sum_i E_q log p(label_i | f(x_i)) - KL(q(u) || p(u)) over q, Z, m, a and the standard deviations of the network's weights
-    and biases, in batches of about 256, with step 0.1. Z begins as a part of the training inputs that the seed draws. Costs no
+    and biases, in batches of at most 128, with step 0.1. Z begins as a part of the training inputs that the seed draws. Costs no
     N x N matrix. Likelihoods are GPyTorch's `SoftmaxLikelihood` and `BernoulliLikelihood`.
 
     Args:
@@ -43,19 +42,20 @@ class Variational:
             if isinstance(value, bool) or require_number(name, value, positive=True) != int(value):
                 raise ValueError(f"{name}: expected a whole number >= 1, got {value!r}.")
         x, labels, binary = task.x.flatten(1), task.labels, task.classes == 2
-        kernel = InfiniteWidthKernel(task.net, kernel=task.kernel, input_shape=tuple(task.x.shape[1:]))
+        kernel = _NetworkKernel(task)
         with torch.random.fork_rng(devices=[]):  # the likelihood and the parameters draw from torch's generator
             torch.manual_seed(task.seed)
             chosen = torch.randperm(len(x))[: int(n_inducing)]
-            self.model = _Processes(x[chosen].clone(), kernel, 1 if binary else task.classes).to(x)
-            self.likelihood = _likelihood(task.classes).to(x)
+            self.model = _Processes(x[chosen].clone(), kernel, 1 if binary else task.classes).to(x.dtype)
+            self.likelihood = _likelihood(task.classes).to(x.dtype)
             bound = gpytorch.mlls.VariationalELBO(self.likelihood, self.model, num_data=len(x))
             optimizer = torch.optim.Adam(self.model.parameters(), lr=_STEP)
             self.model.train()
+            parts = -(-len(x) // _BATCH)
             for step in range(int(n_steps)):
-                if step % max(1, len(x) // _BATCH) == 0:
-                    order = torch.randperm(len(x)).tensor_split(max(1, len(x) // _BATCH))
-                batch = order[step % len(order)]
+                if step % parts == 0:
+                    batches = torch.randperm(len(x)).tensor_split(parts)
+                batch = batches[step % parts]
                 optimizer.zero_grad()
                 loss: Any = -bound(self.model(x[batch]), labels[batch].to(x) if binary else labels[batch])  # type: ignore[operator]
                 loss.backward()
@@ -71,7 +71,10 @@ class Variational:
     @torch.no_grad()
     def log_probabilities(self, x: Tensor) -> Tensor:
         """(M, C) at test points."""
-        f = self.model(x.flatten(1))
+        return torch.cat([self._log_probabilities(batch) for batch in x.flatten(1).split(_BATCH)])
+
+    def _log_probabilities(self, x: Tensor) -> Tensor:
+        f = self.model(x)
         mean, variance = f.mean.double(), f.variance.double()
         if mean.ndim == 2:
             return log_expected_softmax(mean, variance, self.points)
@@ -89,11 +92,26 @@ class _Processes(gpytorch.models.ApproximateGP):
         if outputs > 1:
             strategy = IndependentMultitaskVariationalStrategy(strategy, num_tasks=outputs)
         super().__init__(strategy)
-        self.mean = gpytorch.means.ConstantMean(batch_shape=batch)
+        self.mean = gpytorch.means.ConstantMean()  # one for all: with one each, the kernel is computed for each
         self.kernel = gpytorch.kernels.ScaleKernel(kernel)
 
     def forward(self, x: Tensor) -> MultivariateNormal:
         return MultivariateNormal(self.mean(x), self.kernel(x))
+
+
+class _NetworkKernel(gpytorch.kernels.Kernel):
+    """The network's kernel between rows of flattened inputs; differentiable in them."""
+
+    def __init__(self, task: Task):
+        super().__init__()
+        object.__setattr__(self, "task", task)  # not a submodule: the network has weights, and they take no part
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
+        shape = self.task.x.shape[1:]
+        if diag:
+            return self.task.between(x1.reshape(-1, *shape), diagonal=True).reshape(x1.shape[:-1])
+        same = x1.shape == x2.shape and torch.equal(x1, x2)
+        return self.task.between(x1.reshape(-1, *shape), *(() if same else (x2.reshape(-1, *shape),)))
 
 
 def _likelihood(classes: int) -> gpytorch.likelihoods.Likelihood:
