@@ -200,7 +200,7 @@ class InfiniteWidthKernel(Kernel):
             return super().__setattr__(name, value)
         raw = super().__getattr__(f"raw_{name}")
         constraint = self.constraint_for_parameter_name(f"raw_{name}")
-        value = torch.as_tensor(value).to(raw)
+        value = torch.as_tensor(value, dtype=raw.dtype, device=raw.device)
         self.initialize(**{f"raw_{name}": value if constraint is None else constraint.inverse_transform(value)})
 
     def _apply(self, fn: Any, recurse: bool = True) -> InfiniteWidthKernel:
