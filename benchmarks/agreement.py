@@ -15,10 +15,11 @@ SIZES = (2, 2)
 def worst_error(case: Case, ours: Side, theirs: Side, outputs: tuple[str, ...]) -> float:
     """The largest |a - b| / sqrt(k11 k22): ours in float32, as it is timed, against theirs in float64."""
     x1, x2 = inputs.draw(case, SIZES)
-    scales = dict(zip(("nngp", "ntk"), zip(ours.diagonal(case.net, x1), ours.diagonal(case.net, x2), strict=True), strict=True))
+    pair = [ours.diagonal(case.net, x1 if x is None else x) for x in (x1, x2)]
+    scales = dict(zip(("nngp", "ntk"), zip(*pair, strict=True), strict=True))
     answers = []
     for side, dtype in ((ours, np.float32), (theirs, np.float64)):
-        side.prepare(case.net, x1.astype(dtype), x2.astype(dtype), outputs)
+        side.prepare(case.net, x1.astype(dtype), None if x2 is None else x2.astype(dtype), outputs)
         side.run()
         answers.append([a.astype(np.float64) for a in side.answer()])
     worst = 0.0

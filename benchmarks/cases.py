@@ -15,7 +15,8 @@ class Case:
     """One benchmark: NNGP and NTK of `net` in one pass, in float32.
 
     A side computes N1 x N2 entries: `ours`, and what `peers` says for each peer that takes part (a slow peer computes fewer;
-    sides are compared by seconds an entry). `sweep` says on which axis of the plot a case lies, and where.
+    sides are compared by seconds an entry). With `same`, x2 is None, and sides may use the symmetry. `sweep` says where a case
+    lies on which axis of the plot.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Case:
     ours: tuple[int, int]
     peers: dict[str, tuple[int, int]] = field(default_factory=dict)
     duplicates: float = 0.0
+    same: bool = False
     sweep: tuple[str, int] | None = None
 
     def quick(self) -> Case:
@@ -63,6 +65,22 @@ ANALYTIC = (
     Case("cnn21-gap-64", cnn(21, GAP), (3, 64, 64), square(4)),
 )  # fmt: skip
 
+_RECIPES = ("torch-func", "torch-func-vp")
+
+
+def _finite(name: str, kind: tuple, shape: tuple[int, ...], n: int, *peers: str, same: bool = False) -> Case:
+    return Case(f"empirical-{name}", (("finite", *kind),), shape, square(n), dict.fromkeys(peers, square(n)), same=same)
+
+
+EMPIRICAL = (
+    _finite("fc1024", ("fc", 1024, 3, 10), VECTOR, 32, *_RECIPES, "neural-tangents-empirical"),
+    _finite("cnn", ("cnn", 64, 4, 10), IMAGE, 8, *_RECIPES, "neural-tangents-empirical"),
+    _finite("resnet18", ("resnet18", 10), IMAGE, 8, *_RECIPES),
+    _finite("vit-tiny", ("vit", 10), IMAGE, 8, *_RECIPES),
+    _finite("vit-tiny-same", ("vit", 10), IMAGE, 8, *_RECIPES, same=True),
+    _finite("fc4096", ("fc", 4096, 3, 10), VECTOR, 64),
+)
+
 SWEEPS = {
     "inputs": tuple(
         Case(f"fc10-{n}", fully_connected(10), VECTOR, square(n), {"neural-tangents": square(n)}, sweep=("inputs", n))
@@ -74,7 +92,7 @@ SWEEPS = {
     ),
 }
 SWEEP = tuple(case for cases in SWEEPS.values() for case in cases)
-SUITES = {"analytic": ANALYTIC, "sweep": SWEEP}
+SUITES = {"analytic": ANALYTIC, "empirical": EMPIRICAL, "sweep": SWEEP}
 
 
 def selected(suite: str, names: list[str] | None, sweep: bool, quick: bool) -> list[Case]:

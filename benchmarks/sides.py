@@ -80,9 +80,10 @@ class Side:
             raise SideError(f"{self.name}: {answer['error']}")
         return answer
 
-    def prepare(self, net: tuple, x1: np.ndarray, x2: np.ndarray, outputs: tuple[str, ...]) -> None:
-        """Hand over the inputs; nothing is computed yet."""
-        self.ask("prepare", net=net, x1=self._file("x1", x1), x2=self._file("x2", x2), outputs=outputs)
+    def prepare(self, net: tuple, x1: np.ndarray, x2: np.ndarray | None, outputs: tuple[str, ...]) -> None:
+        """Hand over the inputs, x2 None where it is x1; nothing is computed yet."""
+        second = None if x2 is None else self._file("x2", x2)
+        self.ask("prepare", net=net, x1=self._file("x1", x1), x2=second, outputs=outputs)
 
     def run(self) -> dict[str, float]:
         """Compute once: {"seconds", "memory_mib"}."""

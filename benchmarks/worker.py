@@ -1,7 +1,7 @@
 """The process of one side: reads requests as JSON lines on its standard input, answers each with one line on its standard output.
 
     {"do": "describe"}                                             -> {"versions": {..}}
-    {"do": "prepare", "net": .., "x1": FILE, "x2": FILE, "outputs": ["nngp", "ntk"]}   -> {}
+    {"do": "prepare", "net": .., "x1": FILE, "x2": FILE or null, "outputs": ["nngp", "ntk"]}   -> {}
     {"do": "run"}                                                  -> {"seconds": .., "memory_mib": ..}
     {"do": "save", "folder": FOLDER}                               -> {"files": [FILE.npy, ..]}, what the last run gave
     {"do": "diagonal", "net": .., "x": FILE, "folder": FOLDER}     -> {"files": [nngp.npy, ntk.npy]}, of this library only
@@ -38,10 +38,10 @@ class Worker:
         """Import the libraries and say which they are."""
         return {"versions": self.side.versions()}
 
-    def prepare(self, net: list, x1: str, x2: str, outputs: list[str]) -> dict[str, Any]:
+    def prepare(self, net: list, x1: str, x2: str | None, outputs: list[str]) -> dict[str, Any]:
         """Load the inputs and make the function to time; memory is counted from here."""
         self.answer = ()
-        self.compute = self.side.prepare(net, np.load(x1), np.load(x2), tuple(outputs))
+        self.compute = self.side.prepare(net, np.load(x1), None if x2 is None else np.load(x2), tuple(outputs))
         self.before = peak_memory()
         return {}
 

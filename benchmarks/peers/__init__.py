@@ -4,8 +4,8 @@
     OUTPUTS       the kernels it computes, of "nngp" and "ntk"; () where the answer is no kernel and nothing is compared
     can(case)     whether it has the layers that a case needs
     versions()    names and versions of what it runs on, and its threads
-    prepare(net, x1, x2, outputs)   takes arrays; returns a function without arguments that computes from scratch, waits
-                  for the end and returns one array for each output
+    prepare(net, x1, x2, outputs)   takes arrays (x2 None where it is x1, which only some cases ask for); returns a function
+                  without arguments that computes from scratch, waits for the end and returns one array for each output
 
 Modules import their libraries inside `versions` and `prepare`, so that the process that compares stays light.
 """
@@ -23,6 +23,9 @@ PEERS = {
     "torch-compile": "torch_compiled",
     "botorch": "botorch",
     "gemm": "gemm",
+    "torch-func": "torch_func",
+    "torch-func-vp": "torch_func_vp",
+    "neural-tangents-empirical": "neural_tangents_empirical",
 }
 
 
