@@ -60,7 +60,7 @@ class Task:
     @cached_property
     def train(self) -> Tensor:
         """The kernel of the training points (N, N)."""
-        return self.between(self.x).detach()
+        return self._between(self.x)
 
     @property
     def one_hot(self) -> Tensor:
@@ -69,14 +69,13 @@ class Task:
 
     def cross(self, x: Tensor) -> Tensor:
         """The kernel of test and training points (M, N), in float64."""
-        return self.between(x, self.x).detach().double()
+        return self._between(x, self.x).double()
 
     def variances(self, x: Tensor) -> Tensor:
         """The kernel of each test point with itself (M,), in float64."""
-        return self.between(x, diagonal=True).detach().double()
+        return self._between(x, diagonal=True).double()
 
-    def between(self, *x: Tensor, diagonal: bool = False) -> Tensor:
-        """The kernel of inputs with themselves or with others, differentiable in them."""
+    def _between(self, *x: Tensor, diagonal: bool = False) -> Tensor:
         from ...kernels import nngp, ntk
 
-        return (nngp if self.kernel == "nngp" else ntk)(self.net, *x, diagonal=diagonal, **self.options)
+        return (nngp if self.kernel == "nngp" else ntk)(self.net, *x, diagonal=diagonal, **self.options).detach()

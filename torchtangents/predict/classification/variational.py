@@ -10,12 +10,14 @@ from gpytorch.distributions import MultivariateNormal
 from gpytorch.variational import CholeskyVariationalDistribution, IndependentMultitaskVariationalStrategy, VariationalStrategy
 from torch import Tensor
 
+from ...gp import InfiniteWidthKernel
 from ..check import require_number
 from .expectation import log_expected_softmax, normal_points
 from .task import Task
 
 _BATCH = 128
 _STEP = 0.1  # of Adam
+_VARIANCE = 50.0  # of the processes, to begin with
 
 
 class Variational:
@@ -42,11 +44,13 @@ class Variational:
             if isinstance(value, bool) or require_number(name, value, positive=True) != int(value):
                 raise ValueError(f"{name}: expected a whole number >= 1, got {value!r}.")
         x, labels, binary = task.x.flatten(1), task.labels, task.classes == 2
-        kernel = _NetworkKernel(task)
+        shape = tuple(task.x.shape[1:])
+        kernel = InfiniteWidthKernel(task.net, task.kernel, shape, tied=False, backend=task.options.get("backend", "auto"))
         with torch.random.fork_rng(devices=[]):  # the likelihood and the parameters draw from torch's generator
             torch.manual_seed(task.seed)
             chosen = torch.randperm(len(x))[: int(n_inducing)]
             self.model = _Processes(x[chosen].clone(), kernel, 1 if binary else task.classes).to(x.dtype)
+            self.model.kernel.outputscale = _VARIANCE / task.variances(x[chosen].reshape(-1, *shape)).mean().item()
             self.likelihood = _likelihood(task.classes).to(x.dtype)
             bound = gpytorch.mlls.VariationalELBO(self.likelihood, self.model, num_data=len(x))
             optimizer = torch.optim.Adam(self.model.parameters(), lr=_STEP)
@@ -96,22 +100,7 @@ class _Processes(gpytorch.models.ApproximateGP):
         self.kernel = gpytorch.kernels.ScaleKernel(kernel)
 
     def forward(self, x: Tensor) -> MultivariateNormal:
-        return MultivariateNormal(self.mean(x), self.kernel(x))
-
-
-class _NetworkKernel(gpytorch.kernels.Kernel):
-    """The network's kernel between rows of flattened inputs; differentiable in them."""
-
-    def __init__(self, task: Task):
-        super().__init__()
-        object.__setattr__(self, "task", task)  # not a submodule: the network has weights, and they take no part
-
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
-        shape = self.task.x.shape[1:]
-        if diag:
-            return self.task.between(x1.reshape(-1, *shape), diagonal=True).reshape(x1.shape[:-1])
-        same = x1.shape == x2.shape and torch.equal(x1, x2)
-        return self.task.between(x1.reshape(-1, *shape), *(() if same else (x2.reshape(-1, *shape),)))
+        return MultivariateNormal(self.mean(x), self.kernel(x).evaluate_kernel())  # at once, and once for all classes
 
 
 def _likelihood(classes: int) -> gpytorch.likelihoods.Likelihood:
