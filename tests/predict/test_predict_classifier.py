@@ -53,7 +53,7 @@ def task(classes=3, n=30, kernel="ntk"):
         ("regression", 0.97, 0.08, 0.02),
         pytest.param("cross_entropy", 0.96, 0.12, 0.03, marks=pytest.mark.slow),
         ("dirichlet", 0.97, 0.09, 0.03),
-        pytest.param("variational", 0.95, 0.2, 0.05, marks=pytest.mark.slow),
+        pytest.param("variational", 0.95, 0.3, 0.18, marks=pytest.mark.slow),
     ],
 )
 def test_digits(method, kernel, accuracy, loss, error):

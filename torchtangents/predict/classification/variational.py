@@ -17,7 +17,7 @@ from .task import Task
 
 _BATCH = 128
 _STEP = 0.1  # of Adam
-_VARIANCE = 50.0  # of the processes, to begin with
+_VARIANCE = 100.0  # of the processes, to begin with
 
 
 class Variational:
