@@ -73,7 +73,7 @@ def require_targets(y: object, k: Tensor, name: str = "y_train", k_name: str = "
     """`y` if it is (N, *O), of the kernel's dtype and device, for the kernel's N rows."""
     y = require_tensor(name, y, k_name, k)
     if y.ndim == 0 or len(y) != k.shape[0]:
-        shape = f"({k.shape[0]},) or ({k.shape[0]}, any)"
+        shape = f"({k.shape[0]},), ({k.shape[0]}, any) or with more output axes"
         raise ValueError(f"{name}: expected shape {shape}, got {tuple(y.shape)}; one row for each input.")
     if y.numel() == 0:
         raise ValueError(f"{name}: expected at least one output, got shape {tuple(y.shape)}.")

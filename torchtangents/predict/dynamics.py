@@ -71,6 +71,7 @@ class Dynamics(NamedTuple):
         )
 
     def _integrate(self, times: Tensor, start: Tensor, velocity: Tensor | None) -> Path:
+        self.gram.require_semidefinite()
         k, shaped, rows = self.gram.matrix, self.outputs.shaped, self.outputs.rows
         if self.momentum and velocity is None:
             velocity = torch.zeros_like(start)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .check import require_choice, require_number, require_targets
+from .check import require_choice, require_number, require_scalar, require_targets
 from .gram import Diagonal, Gram
 from .inputs import Inputs, batches, count, pack_inputs, require_inputs, unpack_inputs, unwrapped
 from .law import Law
@@ -24,7 +24,7 @@ class Ensemble(Persistent):
     """The Gaussian law of infinitely wide networks, drawn at random, at any time of their training by gradient flow.
 
     With s = learning_rate t / y.size, K the NNGP, T the NTK, * the test points, and Q the kernel that drives the
-    training plus diag_reg times the mean of its diagonal:
+    training plus diag_reg times the mean of its diagonal, and noise:
 
     - "ntk", all layers trained: mean B y, covariance K** + B K B' - (B K*' + K* B'), B = T* Q^-1 (I - e^{-Qs});
     - "nngp", only the last layer trained (at infinity the Bayesian posterior): mean K* Q^-1 (I - e^{-Qs}) y,
@@ -77,22 +77,22 @@ class Ensemble(Persistent):
         backend: str = "auto",
         devices: object = None,
     ):
-        options = {"tile": tile, "progress": progress, "backend": backend, "devices": devices}
-        diagonal = Diagonal(diag_reg, diag_reg_absolute_scale, noise, jitter)
         require_choice("kernel", kernel, KERNELS)
+        require_choice("method", method, ("flow", "descent"))
+        learning_rate = require_number("learning_rate", learning_rate, positive=True)
+        diagonal = Diagonal(require_scalar("diag_reg", diag_reg), diag_reg_absolute_scale, noise, jitter)
+        options = {"tile": tile, "progress": progress, "backend": backend, "devices": devices}
         self._prepare(NetworkKernels(net, x_train, options), y_train, kernel, learning_rate, method, diagonal)
 
     def _prepare(
         self, kernels: NetworkKernels, y: Tensor, kernel: str, learning_rate: float, method: str, diagonal: Diagonal
     ) -> None:
-        require_choice("method", method, ("flow", "descent"))
-        self.kernels, self.kernel, self.method = kernels, kernel, method
-        self.learning_rate = require_number("learning_rate", learning_rate, positive=True)
+        self.kernels, self.kernel, self.method, self.learning_rate = kernels, kernel, method, learning_rate
         driving = kernels.train.nngp if kernel == "nngp" else kernels.train.ntk
         self.y_train = require_targets(y, driving, k_name="the kernel").clone()
         self.gram = Gram(driving, diagonal)
         y = self.y_train.double().reshape(self.gram.size, -1)  # (N, O)
-        self._law = Law(kernels, self.gram, y, kernel, self.learning_rate, method)
+        self._law = Law(kernels, self.gram, y, kernel, learning_rate, method)
 
     def at(
         self,
@@ -114,7 +114,8 @@ class Ensemble(Persistent):
             batch_size: test points taken at a time; memory for kernels is then (batch_size, N), never (M, N) or (M, M).
 
         Raises:
-            SingularKernelError: infinite time and a singular kernel; names a `diag_reg` that works.
+            SingularKernelError: infinite time and a singular kernel, or any time and an indefinite one; names a `diag_reg`
+                that works.
             ArithmeticError: method="descent" diverges at that learning rate.
             TypeError, ValueError: a negative or infinite time, an unknown `covariance`, "full" in batches.
         """

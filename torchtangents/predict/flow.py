@@ -29,7 +29,8 @@ class GradientFlow(Persistent):
             pair (O, O) for each output axis, zipped as in neural-tangents; analytic, empirical or any other.
         y_train: (N, *O) targets.
         loss: "mse"; "cross_entropy", -mean(y log_softmax(fx)) with class probabilities on the last axis of y, the mean over
-            samples and classes; or loss(fx, y) -> 0-dim tensor, called in float64 on all training points, y.shape each.
+            samples and classes (torch's own averages over samples alone: pass F.cross_entropy for that); or
+            loss(fx, y) -> 0-dim tensor, called in float64 on all training points, of the shape of y_train each.
         learning_rate: step size.
         momentum: m of heavy-ball momentum in [0, 1). The flow is dq/du = (m - 1) / sqrt(learning_rate) q - K grad L(f),
             df/du = q, u = sqrt(learning_rate) t (not Nesterov's); 0 is the first-order flow above, which neural-tangents
@@ -37,7 +38,7 @@ class GradientFlow(Persistent):
         diag_reg: regulariser added to K's diagonal, a number or 0-dim tensor, relative to the diagonal's mean.
         diag_reg_absolute_scale: diag_reg is in the kernel's own units.
         noise: (N,) variances added to K's diagonal, one a training point.
-        method: "flow", continuous time, or "descent", t steps of gradient descent.
+        method: "flow", continuous time, or "descent", t steps of gradient descent, as torch.optim.SGD takes them.
         trace_axes: axes of y_train that the kernel lacks; needed where it lacks some and has others.
         jitter: allow a singular kernel at t=None: `jitter_added` says what its diagonal got, a JitterWarning too.
         rtol, atol: tolerances of the solver (dopri5) where there is no closed form.
@@ -107,7 +108,8 @@ class GradientFlow(Persistent):
             k_test_train: (M, N) tangent kernel, or (M, N, O, O); None leaves `test` None.
 
         Raises:
-            SingularKernelError: infinite time and a singular kernel; names a `diag_reg` that works.
+            SingularKernelError: infinite time and a singular kernel, or any time and an indefinite one; names a `diag_reg`
+                that works.
             ArithmeticError: descent diverges, or the solver cannot keep its tolerances.
             TypeError, ValueError: a negative or infinite time, sizes that do not fit, fx_test_0 without k_test_train.
         """
@@ -174,9 +176,8 @@ class GradientFlow(Persistent):
         options["loss"] = None if callable(self.loss) else self.loss
         options["trace_axes"] = list(self._outputs.traced)
         k = self._outputs.unmatrix(self.gram.plain.to(self.gram.dtype))
-        return pack(
-            "GradientFlow", options | self.gram.options(), {"k_train_train": k, "y_train": self.y_train} | self.gram.tensors()
-        )
+        tensors = {"k_train_train": k, "y_train": self.y_train} | self.gram.tensors()
+        return pack("GradientFlow", options | self.gram.options(), tensors)
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Tensor], *, loss: Loss | None = None) -> GradientFlow:
@@ -188,9 +189,8 @@ class GradientFlow(Persistent):
         options, tensors = unpack("GradientFlow", state)
         saved = options.pop("loss")
         if (saved is None) != callable(loss):
-            raise ValueError(
-                f"loss: the state has {saved!r}; expected {'a callable' if saved is None else 'None'}, got {loss!r}."
-            )
+            wanted = "the callable that it was made with" if saved is None else "None"
+            raise ValueError(f"loss: the state has {saved or 'a callable'}; expected {wanted}, got {loss!r}.")
         jitter = options.pop("jitter_added")
         k, y = (require_entry(tensors, name) for name in ("k_train_train", "y_train"))
         flow = cls(k, y, loss=loss if saved is None else saved, noise=tensors.get("noise"), **options)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .check import require_noise, require_scalar, require_square
 from .persistence import require_entry
-from .singular import JitterWarning, cutoff, raised, singular_error
+from .singular import JitterWarning, SingularKernelError, cutoff, raised, singular_error
 
 
 class Diagonal(NamedTuple):
@@ -83,8 +83,7 @@ class Gram:
         if factor is None and self.diagonal.jitter:
             factor = self._climb()
         if factor is None:
-            given = float(self.diagonal.diag_reg)
-            raise singular_error(self.plain, self._noise, given, self.diagonal.absolute, self.dtype)
+            raise self._singular()
         return factor
 
     def solve(self, b: Tensor) -> Tensor:
@@ -93,10 +92,21 @@ class Gram:
 
     @cached_property
     def spectrum(self) -> Spectrum:
-        """The eigendecomposition."""
+        """The eigendecomposition; a matrix with eigenvalues below zero by more than rounding is refused."""
         values, vectors = torch.linalg.eigh(self.matrix.detach())
+        if values[0].item() < -self._rounding():
+            raise self._singular()
         kept = values > cutoff(self.matrix.detach(), values[-1].item(), self.dtype)
         return Spectrum(torch.where(kept, values, 0.0), vectors)
+
+    def require_semidefinite(self) -> None:
+        """Refuse a matrix with eigenvalues below zero by more than rounding, along which training runs away."""
+        if self.__dict__.keys() & {"spectrum", "cholesky", "_semidefinite"}:
+            return
+        _, info = torch.linalg.cholesky_ex(raised(self.matrix.detach(), self._rounding()))
+        if info.item():
+            raise self._singular()
+        self._semidefinite = True
 
     def options(self) -> dict[str, Any]:
         """Arguments of a predictor that made this matrix, and the jitter added: entries of a state_dict."""
@@ -122,8 +132,16 @@ class Gram:
             values, vectors = (require_entry(state, f"factor.{p}", s) for p, s in (("values", (n,)), ("vectors", (n, n))))
             self.__dict__["spectrum"] = Spectrum(values.double(), vectors.double())
 
+    def _rounding(self) -> float:
+        """How far below zero an eigenvalue may be: the root of the dtype's rounding, relative to the largest."""
+        return math.sqrt(torch.finfo(self.dtype).eps) * torch.linalg.matrix_norm(self.matrix.detach(), ord=1).item()
+
+    def _singular(self) -> SingularKernelError:
+        given = float(self.diagonal.diag_reg)
+        return singular_error(self.plain, self._noise, given, self.diagonal.absolute, self.dtype)
+
     def _climb(self) -> Tensor | None:
-        """The factor with the first of eps, 10 eps, ... up to 1% of the mean diagonal that makes the matrix definite."""
+        """The factor with the first power of ten, from rounding to 1% of the mean diagonal, that makes the matrix definite."""
         scale = self.matrix.detach().diagonal().mean().item()
         if not scale > 0:
             return None

@@ -42,9 +42,7 @@ def _automatic(loss: Callable[[Tensor, Tensor], Tensor], f: Tensor, y: Tensor) -
         value = loss(x, y)
         if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(
-                f"loss: expected loss(fx, y) to return a 0-dim floating point tensor, got {got}; take a mean or a sum."
-            )
+            raise ValueError(f"loss: expected loss(fx, y) to return a 0-dim floating tensor, got {got}; take a mean or a sum.")
         if not value.requires_grad:
             raise ValueError("loss: expected loss(fx, y) to be differentiable in fx, got a constant; do not detach fx.")
         (slope,) = torch.autograd.grad(value, x, create_graph=tracked, allow_unused=True)

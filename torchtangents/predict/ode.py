@@ -33,7 +33,7 @@ def flow_by_ode(
         pull = k @ push
         if q is None:
             return torch.stack([-pull, push])
-        f, q_now, weights, impulse = now
+        q_now, impulse = now[1], now[3]
         return torch.stack([q_now, -friction * q_now - pull, impulse, push - friction * impulse])
 
     zero = torch.zeros_like(f)
@@ -58,7 +58,7 @@ def _solve(rate: Callable[[Tensor, Tensor], Tensor], start: Tensor, times: Tenso
         path = odeint(rate, start, grid, rtol=rtol, atol=atol, method="dopri5", options={"max_num_steps": MAX_STEPS})
     except AssertionError as error:
         raise ArithmeticError(
-            f"the flow's solver stopped ({str(error)[:60]}): the loss is too steep or not smooth for rtol={rtol:g}, atol={atol:g}; "
+            f"the flow's solver stopped ({str(error)[:60]}): the loss is too steep or rough for rtol={rtol:g}, atol={atol:g}; "
             "lower t or learning_rate, loosen the tolerances, or use method='descent'."
         ) from error
     return path[place[1:]]  # type: ignore[index]

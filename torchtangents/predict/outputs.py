@@ -46,7 +46,9 @@ class Outputs:
         expected = (len(k), len(k), *(size for size in self.sizes for _ in range(2)))
         if tuple(k.shape) != expected:
             raise ValueError(self._unfit(k, str(expected)))
-        self.rows_of_k = len(k)
+        self.points = len(k)
+        if len(self.sizes) > 1:
+            self._require_pairs(k)
 
     def matrix(self, k: Tensor) -> Tensor:
         """A kernel (N1, N2, O, O, ...) as (N1 P, N2 P)."""
@@ -82,7 +84,7 @@ class Outputs:
         """A test-train kernel (M, N, O, O, ...) as a float64 matrix (M P, N P)."""
         k = require_tensor("k_test_train", k, "k_train_train", self.y)
         pairs = tuple(size for size in self.sizes for _ in range(2))
-        require_shape("k_test_train", k, (-1, self.rows_of_k, *pairs), remedy="pass k(x_test, x_train)")
+        require_shape("k_test_train", k, (-1, self.points, *pairs), remedy="pass k(x_test, x_train)")
         return self.matrix(k.double())
 
     def require_like(self, name: str, f: float | Tensor, points: int, *, state: bool = False) -> Tensor:
@@ -93,6 +95,17 @@ class Outputs:
                 require_shape(name, f, (points, *self.y.shape[1:]), remedy="a number, or one output for each target")
         full = torch.as_tensor(f, dtype=torch.float64, device=self.y.device).expand(points, *self.y.shape[1:])
         return self.rows(full)
+
+    def _require_pairs(self, k: Tensor) -> None:
+        """Refuse (N, N, A, B, A, B), which the shape does not tell from (N, N, A, A, B, B) where A = B: it has no symmetry."""
+        with torch.no_grad():
+            mirror = k.permute(*(a ^ 1 for a in range(k.ndim)))
+            gap, scale = (k - mirror).abs().max().item(), k.abs().max().item()
+        if gap > math.sqrt(torch.finfo(k.dtype).eps) * scale:
+            raise ValueError(
+                f"k_train_train: expected a symmetric kernel, axes in pairs (N, N, A, A, B, B), got entries that differ by "
+                f"{gap:.3g} from their mirror image; bring the axes of both inputs side by side, as neural-tangents has them."
+            )
 
     def _unfit(self, k: Tensor, expected: str) -> str:
         return (

@@ -63,5 +63,8 @@ class Persistent:
         return {}
 
     def to(self, device: object = None, dtype: torch.dtype | None = None) -> Any:
-        """A copy, without gradients, on another device or with results in another dtype; costs no factorisation."""
+        """A copy, without gradients, on another device or with results in another dtype; costs no factorisation.
+
+        What a state does not hold, a network or a callable loss, is the same object.
+        """
         return type(self).from_state_dict(moved(self.state_dict(), device, dtype), **self._needs())  # type: ignore[attr-defined]

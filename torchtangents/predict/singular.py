@@ -66,9 +66,7 @@ def singular_error(k: Tensor, noise: Tensor | None, given: float, absolute: bool
         suggestion *= scale
     indefinite = values[0].item() < -cutoff(k, values[-1].item(), dtype)
     kind = "indefinite, so it is no kernel to this accuracy, and singular" if indefinite else "singular"
-    cause = (
-        "round-off or a matrix that is no kernel are the usual causes" if indefinite else "duplicate inputs are the usual cause"
-    )
+    cause = "rounding or a wrong matrix is the usual cause" if indefinite else "duplicate inputs are the usual cause"
     if suggestion is None:
         advice = f"its mean diagonal is {scale:.3g}, so no diag_reg helps: check the kernel"
     else:
