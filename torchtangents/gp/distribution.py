@@ -53,7 +53,7 @@ def _of(mean: torch.Size, tasks: bool, diagonal: bool) -> torch.Size | None:
 
 
 def positive(covariance: Tensor) -> Tensor:
-    """The covariance (*T, M, M) with a diagonal added where it has no Cholesky factor: eps 10^k mean(variance), least k."""
+    """The covariance (*T, M, M) with a diagonal added where it has no Cholesky factor: eps 10^k max(mean variance, eps), least k."""
     with torch.no_grad():
         eps = torch.finfo(covariance.dtype).eps
         mean = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=eps)  # (*T,)

@@ -31,8 +31,8 @@ class Prediction(NamedTuple):
         """As a distribution of GPyTorch: to draw from, for its density and its confidence region.
 
         N(mean, covariance), or for O outputs the matrix normal law N(vec mean, covariance x I_O) with outputs as tasks. Where a
-        full covariance has no Cholesky factor in its dtype (duplicates, infinite time on the training points), eps mean(variance)
-        is added to its diagonal, ten times as much until it has one; elsewhere nothing is.
+        full covariance has no Cholesky factor in its dtype (duplicates, infinite time on the training points), eps times its mean
+        variance (or eps, if that is less) is added to its diagonal, ten times as much until it has one; elsewhere nothing is.
 
         Args:
             diagonal: whether the covariance is the variances (*T, M); None reads it off the shapes, which tell unless mean and
