@@ -74,10 +74,10 @@ def test_singular_covariances(where, t, outputs, dtype):
     draws = made.rsample(torch.Size([3]))
     scale = prediction.covariance.diagonal().abs().max().sqrt().clamp(min=1e-6)
     assert torch.isfinite(draws).all()
-    assert ((draws - made.mean).abs() <= 6 * scale).all()
     assert torch.isfinite(made.log_prob(made.mean))
     added = (made.lazy_covariance_matrix.to_dense().diagonal() - prediction.covariance.diagonal().repeat_interleave(outputs or 1)).max()
-    assert 0 <= added <= 1e-4 * max(scale**2, torch.finfo(dtype).eps)
+    assert 0 <= added <= max(1e-4 * scale**2, 100 * torch.finfo(dtype).eps)  # variances are of order 1, and their rounding
+    assert ((draws - made.mean).abs() <= 6 * (scale + added.sqrt())).all()
 
 
 def test_shapes_that_do_not_tell():
