@@ -164,7 +164,7 @@ def test_copies_are_equal_and_on_their_own(again):
 
 def test_holds_no_weights_and_leaves_the_network_as_it_is():
     net = relu()
-    net(torch.zeros(1, 3))
+    net(torch.zeros(1, 2))
     kernel = Kernel(net, active_dims=(0, 2)).initialize(w_std=2.0)
     kernel(torch.randn(4, 3)).to_dense()
     assert sum(p.numel() for p in kernel.parameters()) == 2
