@@ -1,5 +1,10 @@
 """Neural networks of infinite width in PyTorch: NNGP and NTK kernels of your own modules."""
 
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
 from . import empirical, nn, predict
 from .config import installed, show_config
 from .convert import from_torch
@@ -21,6 +26,7 @@ __all__ = [
     "UnsupportedError",
     "empirical",
     "from_torch",
+    "gp",
     "kernels",
     "linearize",
     "monte_carlo",
@@ -34,3 +40,9 @@ __all__ = [
     "taylor_expand",
     "trace",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name == "gp":  # it imports gpytorch
+        return importlib.import_module(f"{__name__}.gp")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,6 +17,7 @@ from .sides import self_pass
 from .tiles import mirrored, tiles
 
 _TEMPORARIES = 24  # tensors that a step leaves for its derivative, about
+_VALUES = 1 << 15  # of one step in flight: such tensors stay in cache, and their memory is used again
 Outer = tuple[Tensor | None, Tensor | None]
 
 
@@ -105,10 +106,11 @@ def _through_sides(program: Program, side: _Side, total: _Total) -> None:
 
 
 def _rows(needs: Needs, ntk: bool, program: Program) -> int:
-    """How many pairs leave all that their derivative needs in the memory of one tile."""
+    """How many pairs leave all that their derivative needs in the memory of one tile, and run fast."""
     parts = 1 + ntk + any(needs.distance.values())
-    cells = sum(needs.grid(i).entries for i, s in enumerate(needs.steps1) if s in needs.planes)
-    return max(1, budget(program.device) // (cells * parts * _TEMPORARIES * program.width.itemsize))
+    cells = [needs.grid(i).entries for i, s in enumerate(needs.steps1) if s in needs.planes]
+    fit = budget(program.device) // (sum(cells) * parts * _TEMPORARIES * program.width.itemsize)
+    return max(1, min(fit, _VALUES // max(cells) if program.device.type == "cpu" else fit))
 
 
 def _side(needs: Needs, ntk: bool, program: Program) -> int:

@@ -1,5 +1,9 @@
 """What kernels predict: Gaussian processes, gradient flow, and ensembles of infinitely wide networks over training."""
 
+from typing import TYPE_CHECKING, Any
+
+from .calibration import expected_calibration_error as expected_calibration_error
+from .calibration import temperature as temperature
 from .ensemble import Ensemble as Ensemble
 from .flow import GradientFlow as GradientFlow
 from .learning_rate import max_learning_rate as max_learning_rate
@@ -10,3 +14,28 @@ from .prediction import Loss as Loss
 from .prediction import Prediction as Prediction
 from .singular import JitterWarning as JitterWarning
 from .singular import SingularKernelError as SingularKernelError
+
+if TYPE_CHECKING:
+    from .classifier import Classifier as Classifier
+    from .regressor import Regressor as Regressor
+
+_ESTIMATORS = {"Classifier": "classifier", "Regressor": "regressor"}  # need scikit-learn, which is an extra
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ESTIMATORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    try:
+        return getattr(import_module(f".{_ESTIMATORS[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "sklearn":
+            raise
+        raise ImportError(
+            f"tt.predict.{name} needs scikit-learn, which is not installed; pip install 'torchtangents[sklearn]'", name="sklearn"
+        ) from error
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ESTIMATORS])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from gpytorch.distributions import MultivariateNormal
 
 
 class Prediction(NamedTuple):
@@ -23,6 +26,34 @@ class Prediction(NamedTuple):
 
     mean: Tensor
     covariance: Tensor | None
+
+    def to_gpytorch(self, diagonal: bool | None = None) -> MultivariateNormal:
+        """As a distribution of GPyTorch: to draw from, for its density and its confidence region.
+
+        N(mean, covariance), or for O outputs the matrix normal law N(vec mean, covariance x I_O) with outputs as tasks. Where a
+        full covariance has no Cholesky factor in its dtype (duplicates, infinite time on the training points), eps times its mean
+        variance (or eps, if that is less) is added to its diagonal, ten times as much until it has one; elsewhere nothing is.
+
+        Args:
+            diagonal: whether the covariance is the variances (*T, M); None reads it off the shapes, which tell unless mean and
+                covariance are equal squares (as many outputs as inputs, or as many times).
+
+        Returns:
+            MultivariateNormal (*T, M), or MultitaskMultivariateNormal (*T, M, O).
+
+        Raises:
+            ValueError: a prediction without covariance; shapes that do not fit, or do not tell.
+
+        Example:
+            >>> import torch, torchtangents as tt
+            >>> posterior = tt.predict.Posterior(torch.eye(2), torch.tensor([1., 2.]))
+            >>> lower, upper = posterior.at(torch.tensor([[.6, 0.]]), torch.tensor([1.])).to_gpytorch().confidence_region()
+            >>> lower, upper
+            (tensor([-1.]), tensor([2.2000]))
+        """
+        from ..gp.distribution import as_gpytorch
+
+        return as_gpytorch(self.mean, self.covariance, diagonal)
 
 
 class Loss(NamedTuple):

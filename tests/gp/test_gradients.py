@@ -1,0 +1,33 @@
+"""Derivatives by the hyperparameters, of every network of the table: against finite differences in float64."""
+
+import pytest
+import torch
+
+import torchtangents as tt
+from tests.cases import NETS, inputs
+from torchtangents.nn.hyperparameters import hyperparameters, skeleton
+
+KERNELS = ["nngp", "ntk"]
+
+
+def as_function(name, verb):
+    """The kernel of a network's inputs (2 of them) as a function of its hyperparameters, and where to differentiate it."""
+    net, x = skeleton(NETS[name]()), inputs(name, 2)
+    found = hyperparameters(net)
+    at = [torch.tensor(float(h.value) + 0.05, dtype=torch.float64, requires_grad=True) for h in found]
+
+    def kernel(*values):
+        for h, value in zip(found, values, strict=True):
+            h.assign(value)
+        return getattr(tt, verb)(net, x)
+
+    return kernel, at
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", KERNELS)
+@pytest.mark.parametrize("name", NETS)
+def test_first(name, verb):
+    kernel, at = as_function(name, verb)
+    if at:
+        assert torch.autograd.gradcheck(kernel, at, fast_mode=True)
