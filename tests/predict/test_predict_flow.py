@@ -104,16 +104,6 @@ def test_float32_is_solved_in_float64(problem):
         torch.testing.assert_close(a, b.float(), rtol=2e-7, atol=2e-7)
 
 
-def test_unsupported_losses():
-    k, y = torch.eye(2), torch.ones(2)
-    with pytest.raises(NotImplementedError, match='only loss="mse"'):
-        GradientFlow(k, y, loss=torch.nn.functional.cross_entropy)
-    with pytest.raises(NotImplementedError, match="expected \"mse\", got 'mae'"):
-        GradientFlow(k, y, loss="mae")
-    with pytest.raises(NotImplementedError, match="only momentum=0"):
-        GradientFlow(k, y, momentum=0.9)
-
-
 def test_max_learning_rate_is_the_edge_of_stability(problem):
     p = problem
     k = p.ntk(p.x_train, p.x_train)

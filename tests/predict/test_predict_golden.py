@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from torchtangents.predict import Ensemble, GradientFlow, Posterior, max_learning_rate
@@ -68,6 +69,26 @@ def test_gaussian_process(golden, reg, kernel, table, fake_kernels):
     found = Ensemble(net, index[TRAIN], golden["y_train"], kernel=kernel, diag_reg=diag_reg).at(None, index[TEST])
     close(found.mean, mean)
     close(found.covariance, covariance)
+
+
+@pytest.mark.parametrize("where", ["train", "test"])
+def test_ntkgp_at_finite_times(golden, reg, where, table, fake_kernels):
+    """neural-tangents has none: randomised priors are draws of a GP of kernel T, trained by T + diag_reg. Mean B y and
+    covariance T** - T* Q^-1 (I - e^{-2Qs}) T*', by scipy's matrix exponential, on the golden matrices at the golden times."""
+    ntk, rate, y = golden["ntk"].numpy(), golden["rate"].item(), golden["y_train"].numpy()
+    tangent = ntk[TRAIN, TRAIN]
+    driving = tangent + reg[1] * np.trace(tangent) / 12 * np.eye(12)
+    index = torch.arange(17.0, dtype=torch.float64)[:, None]
+    net = table(golden["nngp"], golden["ntk"])
+    options = {"kernel": "ntkgp", "learning_rate": rate, "diag_reg": reg[1]}
+    ensemble = Ensemble(net, index[TRAIN], golden["y_train"], **options)
+    rows = TRAIN if where == "train" else TEST
+    mean, covariance = ensemble.at(golden["times"], index[rows].clone())
+    solved = np.linalg.solve(driving, ntk[TRAIN, rows]).T
+    for i, t in enumerate(golden["times"].tolist()):
+        left = scipy.linalg.expm(-driving * t * rate / y.size)
+        close(mean[i], torch.from_numpy(solved @ (np.eye(12) - left) @ y))
+        close(covariance[i], torch.from_numpy(ntk[rows, rows] - solved @ (np.eye(12) - left @ left) @ ntk[TRAIN, rows]))
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

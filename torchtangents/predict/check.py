@@ -70,13 +70,24 @@ def require_square(name: str, k: object) -> Tensor:
 
 
 def require_targets(y: object, k: Tensor, name: str = "y_train", k_name: str = "k_train_train") -> Tensor:
-    """`y` if it is (N,) or (N, O), of the kernel's dtype and device, for the kernel's N rows."""
+    """`y` if it is (N, *O), of the kernel's dtype and device, for the kernel's N rows."""
     y = require_tensor(name, y, k_name, k)
-    remedy = "one row for each input; flatten further output axes with .flatten(1)"
-    require_shape(name, y, (k.shape[0],), (k.shape[0], -1), remedy=remedy)
+    if y.ndim == 0 or len(y) != k.shape[0]:
+        shape = f"({k.shape[0]},), ({k.shape[0]}, any) or with more output axes"
+        raise ValueError(f"{name}: expected shape {shape}, got {tuple(y.shape)}; one row for each input.")
     if y.numel() == 0:
         raise ValueError(f"{name}: expected at least one output, got shape {tuple(y.shape)}.")
     return y
+
+
+def require_noise(noise: object, points: int, k: Tensor) -> Tensor:
+    """`noise` if it is one variance >= 0 for each of N points, of the kernel's dtype and device."""
+    noise = require_tensor("noise", noise, "the kernel", k)
+    require_shape("noise", noise, (points,), remedy="one variance for each training point; diag_reg takes a common one")
+    if bool((noise.detach() < 0).any()):
+        index = int((noise.detach() < 0).nonzero()[0])
+        raise ValueError(f"noise: expected variances >= 0, got {noise[index].item():g} at index {index}.")
+    return noise
 
 
 def require_number(name: str, value: object, *, positive: bool = False) -> float:
@@ -88,14 +99,20 @@ def require_number(name: str, value: object, *, positive: bool = False) -> float
     return number
 
 
+def require_scalar(name: str, value: object) -> float | Tensor:
+    """`value` as a finite float >= 0; a 0-dim tensor stays one, so that it can have a gradient."""
+    number = require_number(name, value.detach() if isinstance(value, Tensor) else value)
+    return value if isinstance(value, Tensor) else number
+
+
 def require_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Refuse a value that is none of `choices`."""
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
-def require_times(t: object, device: torch.device) -> Tensor | None:
-    """Training times as a float64 tensor of any shape, finite and >= 0; None (infinity) stays None."""
+def require_times(t: object, device: torch.device, *, steps: bool = False) -> Tensor | None:
+    """Training times as a float64 tensor of any shape, finite and >= 0; None (infinity) stays None; whole if `steps`."""
     if t is None:
         return None
     times = torch.as_tensor(t, device=device)  # type: ignore[arg-type]
@@ -111,4 +128,6 @@ def require_times(t: object, device: torch.device) -> Tensor | None:
         raise ValueError(
             f"t: expected finite training times >= 0, got {times[index].item()}{where}; pass t=None for infinite time."
         )
+    if steps and (times.requires_grad or bool((times != times.round()).any())):
+        raise ValueError("t: gradient descent takes whole numbers of steps, without gradient; use method='flow' between them.")
     return times

@@ -2,81 +2,90 @@
 not spoil.
 
 With s = learning_rate t / n and n = y_train.size: decay = e^{-Ks}, growth = I - e^{-Ks}, gain = K^-1 (I - e^{-Ks}).
+Under gradient descent s is the number of steps, `step` = learning_rate / n, and e^{-Ks} becomes (I - step K)^s.
 A mode that arithmetic cannot tell from zero does not move: its gain is zero, as in the pseudo-inverse.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .gram import Gram
+from .stepping import StepDecay, StepGain, StepGrowth
 
 
-def decay(gram: Gram, s: Tensor, v: Tensor) -> Tensor:
+def decay(gram: Gram, s: Tensor, v: Tensor, step: float | None = None) -> Tensor:
     """e^{-Ks} v for times s (T,) and v (N, M) -> (T, N, M)."""
-    return _evolve(_Decay, gram, s, v)
+    return evolve(_Decay() if step is None else StepDecay(step), gram, s, v)
 
 
-def growth(gram: Gram, s: Tensor, v: Tensor) -> Tensor:
+def growth(gram: Gram, s: Tensor, v: Tensor, step: float | None = None) -> Tensor:
     """(I - e^{-Ks}) v for times s (T,) and v (N, M) -> (T, N, M), exact for small s."""
-    return _evolve(_Growth, gram, s, v)
+    return evolve(_Growth() if step is None else StepGrowth(step), gram, s, v)
 
 
-def gain(gram: Gram, s: Tensor, v: Tensor) -> Tensor:
+def gain(gram: Gram, s: Tensor, v: Tensor, step: float | None = None) -> Tensor:
     """K^-1 (I - e^{-Ks}) v for times s (T,) and v (N, M) -> (T, N, M), exact for small s."""
-    return _evolve(_Gain, gram, s, v)
+    return evolve(_Gain() if step is None else StepGain(step), gram, s, v)
+
+
+class Function(Protocol):
+    """A function of an eigenvalue and of time."""
+
+    def value(self, a: Tensor, s: Tensor) -> Tensor:
+        """f(a)."""
+        ...
+
+    def rate(self, a: Tensor, s: Tensor) -> Tensor:
+        """The derivative in s."""
+        ...
+
+    def difference(self, a: Tensor, b: Tensor, s: Tensor) -> Tensor:
+        """(f(a) - f(b)) / (a - b), and the derivative in a at a = b."""
+        ...
 
 
 class _Decay:
-    """e^{-as}: value, derivative in s, and divided difference (f(a) - f(b)) / (a - b)."""
+    """e^{-as}."""
 
-    @staticmethod
-    def value(a: Tensor, s: Tensor) -> Tensor:
+    def value(self, a: Tensor, s: Tensor) -> Tensor:
         return torch.exp(-a * s)
 
-    @staticmethod
-    def rate(a: Tensor, s: Tensor) -> Tensor:
+    def rate(self, a: Tensor, s: Tensor) -> Tensor:
         return -a * torch.exp(-a * s)
 
-    @staticmethod
-    def difference(a: Tensor, b: Tensor, s: Tensor) -> Tensor:
+    def difference(self, a: Tensor, b: Tensor, s: Tensor) -> Tensor:
         return -torch.exp(-torch.minimum(a, b) * s) * _integral((a - b).abs(), s)
 
 
 class _Growth:
     """1 - e^{-as}."""
 
-    @staticmethod
-    def value(a: Tensor, s: Tensor) -> Tensor:
+    def value(self, a: Tensor, s: Tensor) -> Tensor:
         return -torch.expm1(-a * s)
 
-    @staticmethod
-    def rate(a: Tensor, s: Tensor) -> Tensor:
+    def rate(self, a: Tensor, s: Tensor) -> Tensor:
         return a * torch.exp(-a * s)
 
-    @staticmethod
-    def difference(a: Tensor, b: Tensor, s: Tensor) -> Tensor:
-        return -_Decay.difference(a, b, s)
+    def difference(self, a: Tensor, b: Tensor, s: Tensor) -> Tensor:
+        return -_Decay().difference(a, b, s)
 
 
 class _Gain:
     """(1 - e^{-as}) / a, and 0 at a = 0."""
 
-    @staticmethod
-    def value(a: Tensor, s: Tensor) -> Tensor:
+    def value(self, a: Tensor, s: Tensor) -> Tensor:
         return torch.where(a > 0, _integral(a, s), 0.0)
 
-    @staticmethod
-    def rate(a: Tensor, s: Tensor) -> Tensor:
+    def rate(self, a: Tensor, s: Tensor) -> Tensor:
         return torch.where(a > 0, torch.exp(-a * s), 0.0)
 
-    @staticmethod
-    def difference(a: Tensor, b: Tensor, s: Tensor) -> Tensor:
+    def difference(self, a: Tensor, b: Tensor, s: Tensor) -> Tensor:
         low, high = torch.minimum(a, b), torch.maximum(a, b)
         top = torch.where(high > 0, high, 1.0)
         exact = (torch.exp(-low * s) * _integral(high - low, s) - _integral(low, s)) / top
@@ -96,7 +105,7 @@ class _Evolve(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, k: Tensor, s: Tensor, v: Tensor, values: Tensor, vectors: Tensor, function: type[_Decay]
+        ctx: Any, k: Tensor, s: Tensor, v: Tensor, values: Tensor, vectors: Tensor, function: Function
     ) -> Tensor:
         ctx.save_for_backward(s, v, values, vectors)
         ctx.function = function
@@ -121,7 +130,8 @@ class _Evolve(torch.autograd.Function):
         return grad_k, grad_s, grad_v, None, None, None
 
 
-def _evolve(function: type, gram: Gram, s: Tensor, v: Tensor) -> Tensor:
+def evolve(function: Function, gram: Gram, s: Tensor, v: Tensor) -> Tensor:
+    """f(K) v at times s (T,) for v (N, M) -> (T, N, M)."""
     values, vectors = gram.spectrum
     apply: Callable[..., Tensor] = _Evolve.apply
     return apply(gram.matrix, s, v, values, vectors, function)

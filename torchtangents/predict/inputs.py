@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+from .persistence import require_entry
 
 Inputs: TypeAlias = "Tensor | tuple[Tensor, ...]"
 
@@ -46,3 +49,39 @@ def same(x: Inputs, other: Inputs | None) -> bool:
         return False
     pairs = (x if isinstance(x, tuple) else (x,)), (other if isinstance(other, tuple) else (other,))
     return len(pairs[0]) == len(pairs[1]) and all(a is b for a, b in zip(*pairs, strict=True))
+
+
+def batches(x: Inputs, size: int) -> Iterator[Inputs]:
+    """`x` in parts of at most `size` samples, in order; one empty part where there are none."""
+    n = count(x)
+    if isinstance(x, tuple) and any(not isinstance(part, Tensor) or part.ndim == 0 or len(part) != n for part in x):
+        raise ValueError(f"x_test: expected tensors of {n} samples each, to be cut into batches; cut them yourself for `stream`.")
+    for i in range(0, max(n, 1), size):
+        yield tuple(part[i : i + size] for part in x) if isinstance(x, tuple) else x[i : i + size]
+
+
+def unwrapped(item: object) -> object:
+    """A batch of a DataLoader: the tensor in a list of one, or what it is."""
+    if not isinstance(item, list):
+        return item
+    if len(item) != 1:
+        raise TypeError(f"batches: got a list of {len(item)}; expected inputs alone: pass (x for x, _ in loader), or tuples.")
+    return item[0]
+
+
+def pack_inputs(name: str, x: Inputs) -> dict[str, Tensor]:
+    """Entries of a state_dict."""
+    if not isinstance(x, tuple):
+        return {name: x}
+    wrong = [type(part).__name__ for part in x if not isinstance(part, Tensor)]
+    if wrong:
+        raise TypeError(f"{name}: a state_dict holds tensors, and forward's arguments have {wrong[0]}; pass it as a tensor.")
+    return {f"{name}.{i}": part for i, part in enumerate(x)}
+
+
+def unpack_inputs(name: str, state: dict[str, Tensor]) -> Inputs:
+    """The inputs that `pack_inputs` was given."""
+    if name in state:
+        return state[name]
+    parts = sum(key.startswith(f"{name}.") for key in state)
+    return tuple(require_entry(state, f"{name}.{i}") for i in range(max(parts, 1)))

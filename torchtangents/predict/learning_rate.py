@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from .check import require_number, require_square
+from .gram import Gram
 
 
 def max_learning_rate(ntk: Tensor, *, y_train_size: int | None = None, momentum: float = 0.0) -> float:
@@ -14,8 +17,8 @@ def max_learning_rate(ntk: Tensor, *, y_train_size: int | None = None, momentum:
     2 (1 + momentum) n / lambda_max, with n = y_train.size and lambda_max the NTK's largest eigenvalue.
 
     Args:
-        ntk: (N, N) NTK of the training points.
-        y_train_size: n, the number of training points times outputs; None: N, one output.
+        ntk: (N, N) NTK of the training points, or (N, N, O, O) with one pair for each output axis, zipped.
+        y_train_size: n, the number of training points times outputs; None: one output for each row, N or N O.
         momentum: of heavy-ball gradient descent, in [0, 1).
 
     Raises:
@@ -28,6 +31,9 @@ def max_learning_rate(ntk: Tensor, *, y_train_size: int | None = None, momentum:
         >>> round(tt.predict.max_learning_rate(torch.diag(torch.tensor([4., 1.])), y_train_size=20), 6)
         10.0
     """
+    if isinstance(ntk, Tensor) and ntk.ndim > 2 and ntk.ndim % 2 == 0:
+        n = ntk.ndim  # (N, N, O, O): one matrix over points and outputs
+        ntk = ntk.permute(*range(0, n, 2), *range(1, n, 2)).flatten(0, n // 2 - 1).flatten(1)
     ntk = require_square("ntk", ntk)
     if require_number("momentum", momentum) >= 1:
         raise ValueError(f"momentum: expected a number in [0, 1), got {momentum!r}.")
@@ -36,3 +42,15 @@ def max_learning_rate(ntk: Tensor, *, y_train_size: int | None = None, momentum:
     if not largest > 0:
         raise ValueError(f"ntk: expected a positive eigenvalue, the largest is {largest:.3g}; check the kernel.")
     return 2 * (1 + momentum) * size / largest
+
+
+def stable_rate(gram: Gram, size: int, momentum: float = 0.0) -> float:
+    """The same for a factored kernel and n = `size`; infinite where nothing moves."""
+    largest = gram.spectrum.values[-1].item()
+    return 2 * (1 + momentum) * size / largest if largest > 0 else math.inf
+
+
+def diverged(learning_rate: float, limit: float | None) -> ArithmeticError:
+    """The error for a learning rate above `limit`, None where it is not known."""
+    advice = "lower it" if limit is None else f"below {limit:.4g} it converges (see max_learning_rate)"
+    return ArithmeticError(f"training diverges: learning_rate={learning_rate:g} is too large; {advice}.")

@@ -1,6 +1,7 @@
 """Mean and covariance of an ensemble of infinitely wide networks at one time (Lee et al. 2019, equations 14-16).
 
-s = learning_rate t / y.size, None at infinity; Q is the regularised train-train kernel that drives the training. On the
+s = learning_rate t / y.size, None at infinity; under gradient descent s = t with `step` = learning_rate / y.size, and
+(I - step Q)^t stands for e^{-Qs}. Q is the regularised train-train kernel that drives the training. On the
 test points, with B = K* Q^-1 (I - e^{-Qs}), the mean is B y. On the training points B = I - e^{-Qs}.
 """
 
@@ -13,21 +14,23 @@ from .evolve import decay, gain, growth
 from .gram import Gram, symmetric
 
 
-def ensemble_mean(gram: Gram, s: Tensor | None, y: Tensor, cross: Tensor | None) -> Tensor:
+def ensemble_mean(gram: Gram, s: Tensor | None, y: Tensor, cross: Tensor | None, step: float | None = None) -> Tensor:
     """Mean (T, M, O) for times s (T,), y (N, O) and cross (M, N) or None for the training points."""
     if cross is None:
-        return _settled(gram, y.clone())[None] if s is None else growth(gram, s, y)
-    return cross @ _respond(gram, s, y)
+        return _settled(gram, y.clone())[None] if s is None else growth(gram, s, y, step)
+    return cross @ _respond(gram, s, y, step)
 
 
-def gp_covariance(gram: Gram, s: Tensor | None, cross: Tensor | None, prior: Tensor | None, diagonal: bool) -> Tensor:
+def gp_covariance(
+    gram: Gram, s: Tensor | None, cross: Tensor | None, prior: Tensor | None, diagonal: bool, step: float | None = None
+) -> Tensor:
     """K** - K* Q^-1 (I - e^{-2Qs}) K*^T for one time s (1,), (M, M) or its diagonal; training points: Q e^{-2Qs}."""
     if cross is None or prior is None:
         if s is None:
             return _settled(gram, torch.zeros_like(gram.matrix[0] if diagonal else gram.matrix))
-        left = decay(gram, 2 * s, gram.matrix)[0]  # (N, N)
+        left = decay(gram, 2 * s, gram.matrix, step)[0]  # (N, N)
         return left.diagonal() if diagonal else symmetric(left)
-    response = _respond(gram, None if s is None else 2 * s, cross.mT)[0]  # (N, M)
+    response = _respond(gram, None if s is None else 2 * s, cross.mT, step)[0]  # (N, M)
     if diagonal:
         return (prior - (cross * response.mT).sum(1)).clamp(min=0)
     return symmetric(prior - cross @ response)
@@ -41,6 +44,7 @@ def ntk_covariance(
     nngp_cross: Tensor | None,
     prior: Tensor | None,
     diagonal: bool,
+    step: float | None = None,
 ) -> Tensor:
     """K** + B K B^T - (B K*^T + its transpose) for one time s (1,), K being the NNGP and `cross` the NTK.
 
@@ -49,17 +53,17 @@ def ntk_covariance(
     if cross is None or nngp_cross is None or prior is None:
         if s is None:
             return _settled(gram, torch.zeros_like(nngp[0] if diagonal else nngp))
-        left = decay(gram, s, decay(gram, s, nngp)[0].mT)[0]  # (N, N)
+        left = decay(gram, s, decay(gram, s, nngp, step)[0].mT, step)[0]  # (N, N)
         return left.diagonal() if diagonal else symmetric(left)
-    weights = _respond(gram, s, cross.mT)[0].mT  # B (M, N)
+    weights = _respond(gram, s, cross.mT, step)[0].mT  # B (M, N)
     if diagonal:
         return (prior + (weights * (weights @ nngp - 2 * nngp_cross)).sum(1)).clamp(min=0)
     return symmetric(prior + weights @ nngp @ weights.mT - 2 * weights @ nngp_cross.mT)
 
 
-def _respond(gram: Gram, s: Tensor | None, v: Tensor) -> Tensor:
+def _respond(gram: Gram, s: Tensor | None, v: Tensor, step: float | None) -> Tensor:
     """Q^-1 (I - e^{-Qs}) v for v (N, M): (T, N, M)."""
-    return gram.solve(v)[None] if s is None else gain(gram, s, v)
+    return gram.solve(v)[None] if s is None else gain(gram, s, v, step)
 
 
 def _settled(gram: Gram, value: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from ..covariance.refusal import UnsupportedError
-from .inputs import Inputs, count, own, require_inputs, same, state
+from .inputs import Inputs, batches, count, own, require_inputs, same, state
 
 
 class Pair(NamedTuple):
@@ -23,13 +23,15 @@ class NetworkKernels:
     Points are recognised by identity: the same tensors, unchanged in place.
     """
 
-    def __init__(self, net: nn.Module, x_train: Inputs, options: dict[str, Any]):
+    def __init__(self, net: nn.Module, x_train: Inputs, options: dict[str, Any], train: Pair | None = None):
         from ..kernels import require_gaussian_output
 
         self.net, self.options = net, options
         self.x_train = own(require_inputs("x_train", x_train))
         require_gaussian_output(net, self.x_train)
-        self.train = self._pair(self.x_train)  # (N, N) each
+        if train is not None:
+            self._require_same_net(train)
+        self.train = self._pair(self.x_train) if train is None else train  # (N, N) each
         self._x: Inputs | None = None
         self._state: tuple[object, ...] | None = None
         self._kept: dict[str, Pair] = {}
@@ -49,6 +51,16 @@ class NetworkKernels:
                 return Pair(*(k.diagonal() for k in self._kept["full"]))
             self._kept[covariance] = self._pair(x, diagonal=covariance == "diagonal")
         return self._kept[covariance]
+
+    def _require_same_net(self, train: Pair) -> None:
+        """Refuse kernels that were not computed with this network, told by their first two points."""
+        for name, k, saved in zip(Pair._fields, self._pair(next(batches(self.x_train, 2))), train, strict=True):
+            gap = (k - saved[:2, :2]).abs().max().item()
+            if gap > 1e-3 * k.diagonal().abs().max().item():
+                raise ValueError(
+                    f"net: its {name} differs by {gap:.3g} from the one that was saved, at the first training points; pass the "
+                    "network that the ensemble was made with."
+                )
 
     def _turn_to(self, x: Inputs) -> None:
         now = state(x)

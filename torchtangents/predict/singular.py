@@ -1,4 +1,4 @@
-"""Singular kernels: the error that names the remedy."""
+"""Singular kernels: the error that names the remedy, and the jitter that is added where it was asked for."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ class SingularKernelError(ValueError):
         self.diag_reg = diag_reg
 
 
+class JitterWarning(RuntimeWarning):
+    """A singular kernel was made positive definite by a number on its diagonal, which the message gives."""
+
+
 def cutoff(k: Tensor, largest: float, dtype: torch.dtype) -> float:
     """The eigenvalue of `k` (N, N) that arithmetic cannot tell from zero: rounded to `dtype`, then solved in float64.
 
@@ -29,14 +33,14 @@ def cutoff(k: Tensor, largest: float, dtype: torch.dtype) -> float:
     return max(math.sqrt(n) * torch.finfo(dtype).eps * scale, n * torch.finfo(torch.float64).eps * largest)
 
 
-def regularized(k: Tensor, diag_reg: float) -> Tensor:
-    """K + diag_reg tr(K)/N I."""
-    eye = torch.eye(k.shape[0], dtype=k.dtype, device=k.device)
-    return k + diag_reg * (k.diagonal().mean() * eye)
+def raised(k: Tensor, amount: float | Tensor) -> Tensor:
+    """`k` with `amount`, a number or (N,), added to its diagonal."""
+    diagonal = torch.as_tensor(amount, dtype=k.dtype, device=k.device).expand(k.shape[0])
+    return k + torch.diag(diagonal)
 
 
 def remedy(k: Tensor, dtype: torch.dtype, values: Tensor) -> float | None:
-    """The least power of ten for `diag_reg` with which `k`, of eigenvalues `values`, is safely positive definite."""
+    """The least power of ten, relative to the mean diagonal, that makes `k`, of eigenvalues `values`, safely definite."""
     scale = k.diagonal().mean().item()
     if not scale > 0:
         return None
@@ -44,28 +48,32 @@ def remedy(k: Tensor, dtype: torch.dtype, values: Tensor) -> float | None:
     exponent = math.ceil(math.log10(max(floor, -2 * values[0].item() / scale)))
     for power in range(exponent, exponent + 8):
         candidate = 10.0**power
-        trial = regularized(k, candidate)
+        trial = raised(k, candidate * scale)
         found = torch.linalg.eigvalsh(trial)
         if found[0] > 10 * cutoff(trial, found[-1].item(), dtype):
             return candidate
     return None
 
 
-def singular_error(k: Tensor, diag_reg: float, dtype: torch.dtype) -> SingularKernelError:
-    """The error for a kernel `k` (N, N), float64 and without regulariser, that is singular even with `diag_reg`."""
-    k = k.detach()
+def singular_error(k: Tensor, noise: Tensor | None, given: float, absolute: bool, dtype: torch.dtype) -> SingularKernelError:
+    """The error for a kernel `k` (R, R), float64, that is singular even with `noise` (R,) and the regulariser `given`."""
+    k = k.detach() if noise is None else raised(k.detach(), noise.detach())
     scale = k.diagonal().mean().item()
     values = torch.linalg.eigvalsh(k)
     relative = values[0].item() / scale if scale > 0 else math.nan
     suggestion = remedy(k, dtype, values)
-    given = f" with diag_reg={diag_reg:g}" if diag_reg else ""
+    if suggestion is not None and absolute:
+        suggestion *= scale
+    indefinite = values[0].item() < -cutoff(k, values[-1].item(), dtype)
+    kind = "indefinite, so it is no kernel to this accuracy, and singular" if indefinite else "singular"
+    cause = "rounding or a wrong matrix is the usual cause" if indefinite else "duplicate inputs are the usual cause"
     if suggestion is None:
         advice = f"its mean diagonal is {scale:.3g}, so no diag_reg helps: check the kernel"
     else:
-        advice = f"duplicate inputs are the usual cause; pass diag_reg={suggestion:g}, with which it is positive definite"
+        advice = f"{cause}; pass diag_reg={suggestion:g}, with which it is positive definite, or jitter=True"
     return SingularKernelError(
-        f"k_train_train is singular{given}: its smallest eigenvalue is {relative:.3g} of its mean diagonal "
-        f"({scale:.3g}), computed in {dtype}; {advice}.",
+        f"k_train_train is {kind}{f' with diag_reg={given:g}' if given else ''}: its smallest eigenvalue is "
+        f"{relative:.3g} of its mean diagonal ({scale:.3g}), computed in {dtype}; {advice}.",
         relative,
         suggestion,
     )
