@@ -62,7 +62,7 @@ def fit(
         learn: names of what to learn: "diag_reg", "w_std", "b_std", "a", or "0.w_std" for one layer's. None is diag_reg and all
             standard deviations. A bias whose b_std is the number 0 is no term of the kernel, and stays out.
         tied: one factor for all layers' numbers of one name, so equal ones stay equal; False is one each. Other numbers
-            than positive ones (Erf's a) move by one difference. Each factor stays between 1/100 and 100.
+            than positive ones (Erf's a) move by one difference. Each factor stays within 1000 of the start.
         scale: whether the last layer's standard deviations take up the scale of the kernel. None is where they are learned and do
             scale it (in the parametrisation "standard" an NTK does not), True insists, False leaves it to w_std.
         max_steps: steps of L-BFGS at most.
@@ -132,7 +132,8 @@ def fit(
     c = best_scale(k, y, reg, objective).scale.item() if last else 1.0
     for place in last:
         place.assign(place.value * math.sqrt(c))
-    values = {dotted(h): plain(h.value) for h in [*(h for knob in model.knobs for h in knob.places), *last]}
+    moved = {dotted(h) for h in [*(h for knob in model.knobs for h in knob.places), *last]}
+    values = {dotted(h): plain(h.value) for h in hyperparameters(model.net) if dotted(h) in moved}
     fitted = copy.deepcopy(net)
     for h in hyperparameters(fitted):
         if dotted(h) in values:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..nn.hyperparameters import Hyperparameter, hyperparameters
 from ..nn.law import Law, plain
 
-SPAN = math.log(100.0)  # a positive number moves by at most this factor
+SPAN = math.log(1e3)  # a positive number moves by at most this factor
 
 
 class Knob(NamedTuple):
