@@ -42,7 +42,7 @@ class Process(gpytorch.models.ExactGP):
 
 def by_gpytorch(k, y, diag_reg, objective):
     likelihood = gpytorch.likelihoods.GaussianLikelihood().double()
-    likelihood.noise = diag_reg * k.diagonal().mean().item()
+    likelihood.noise = diag_reg * k.diagonal().mean()  # a tensor: a number would be rounded to float32
     model = Process(torch.arange(float(len(k)), dtype=DTYPE)[:, None], y, k, likelihood).train()
     with gpytorch.settings.fast_computations(False, False, False), gpytorch.settings.cholesky_jitter(double_value=0.0):
         return len(y) * objective(likelihood, model)(model(*model.train_inputs), y)

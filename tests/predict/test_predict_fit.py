@@ -95,7 +95,7 @@ def test_the_users_network_stays_and_the_copy_keeps_the_weights(data):
     for name, weight in found.net.state_dict().items():
         assert torch.equal(weight, before[name])
         assert torch.equal(net.state_dict()[name], before[name])
-    assert found.values == {f"{h.layer}.{h.name}": h.value for h in hyperparameters(found.net)}
+    assert found.values == {f"{h.layer}.{h.name}": h.value for h in hyperparameters(found.net) if h.name.endswith("std")}
     assert all(isinstance(h.value, float) for h in hyperparameters(found.net))
     assert found.net(x.float()).shape == (30, 1)
 
@@ -174,7 +174,7 @@ def test_step_limit_and_no_progress_are_said(data):
     assert len(found.history) == 3
     found = fit(network(), x, y, patience=2, tolerance=0.5, **QUIET)
     assert found.reason.startswith("no progress: 2 steps gained less than 0.5")
-    assert len(found.history) == 4
+    assert len(found.history) == 3
 
 
 def test_a_bound_is_said():
@@ -197,14 +197,14 @@ def test_trouble_on_the_way_is_a_reason_and_at_the_start_an_error(trouble):
             if isinstance(trouble, Exception):
                 raise trouble
             return point.sum() * trouble
-        return -((point - 3) ** 2).sum()
+        return -0.1 * ((point - 3) ** 2).sum()
 
     limits = {"max_steps": 50, "patience": 10, "tolerance": 0.0, "gradient_tolerance": 1e-6, "progress": False}
     found = climb(lambda u: hill(u, 2.0), [(-9.0, 9.0)], ["w_std"], **limits)
     assert found.reason.startswith("numerical trouble: ")
     assert not found.converged
     assert 0 < found.point.item() <= 2
-    assert found.history[-1] == pytest.approx(-((found.point.item() - 3) ** 2))
+    assert found.history[-1] == pytest.approx(-0.1 * (found.point.item() - 3) ** 2)
     with pytest.raises(type(trouble) if isinstance(trouble, Exception) else FloatingPointError):
         climb(lambda u: hill(u, -1.0), [(-9.0, 9.0)], ["w_std"], **limits)
     done = climb(lambda u: hill(u, 5.0), [(-9.0, 9.0)], ["w_std"], **limits)
