@@ -1,6 +1,6 @@
 """Neural networks of infinite width in PyTorch: NNGP and NTK kernels of your own modules."""
 
-from . import nn, predict
+from . import nn, plot, predict
 from .config import installed, show_config
 from .convert import from_torch
 from .covariance.refusal import UnsupportedError
@@ -21,6 +21,7 @@ __all__ = [
     "nn",
     "nngp",
     "ntk",
+    "plot",
     "predict",
     "propagate",
     "__version__",
