@@ -54,7 +54,7 @@ def function_bands(
     for t, colour, (mean, std) in zip(times, colours(len(times)), bands, strict=True):
         ax.fill_between(array(x[order, 0]), mean - stds * std, mean + stds * std, color=colour, alpha=0.2, lw=0)
         ax.plot(array(x[order, 0]), mean, color=colour, lw=2, label="t = ∞" if t is None else f"t = {float(t):g}")
-    seen, targets = ensemble.kernels.x_train, ensemble.y_train.reshape(len(ensemble.y_train), -1)[:, output]
+    seen, targets = torch.as_tensor(ensemble.kernels.x_train), ensemble.y_train.reshape(len(ensemble.y_train), -1)[:, output]
     ax.plot(array(seen[:, 0]), array(targets), "o", color=BLACK, ms=5, mec="white", label="training points", zorder=3)
     ax.set(xlabel="input", ylabel="output", title=f"mean ± {stds:g} standard deviations")
     ax.legend(frameon=False)

@@ -15,7 +15,7 @@ from ..nn.law import plain
 from .check import require_choice, require_number, require_targets
 from .evidence import OBJECTIVES, best_scale, log_density
 from .fitted import Fit, kernel_of
-from .inputs import Inputs, require_inputs
+from .inputs import Inputs, own, require_inputs
 from .learned import SPAN, Knob, dotted, knobs, outermost
 from .search import climb
 
@@ -62,7 +62,7 @@ def fit(
         learn: names of what to learn: "diag_reg", "w_std", "b_std", "a", or "0.w_std" for one layer's. None is diag_reg and all
             standard deviations. A bias whose b_std is the number 0 is no term of the kernel, and stays out.
         tied: one factor for all layers' numbers of one name, so equal ones stay equal; False is one each. Other numbers
-            than positive ones (Erf's a) move by one difference. Each factor stays within 1000 of the start.
+            than positive ones (Erf's a) move by one difference. Factors stay between 1/1000 and 1000, differences within 7.
         scale: whether the last layer's standard deviations take up the scale of the kernel. None is where they are learned and do
             scale it (in the parametrisation "standard" an NTK does not), True insists, False leaves it to w_std.
         max_steps: steps of L-BFGS at most.
@@ -104,11 +104,12 @@ def fit(
         require_number(name, number)
     require_gaussian_output(net, require_inputs("x_train", x_train))
     net = getattr(net, "_orig_mod", net)  # of torch.compile
-    model = _Model(skeleton(net), x_train, kernel, {"tile": tile, "backend": backend, "progress": False})
+    model = _Model(skeleton(net), own(x_train), kernel, {"tile": tile, "backend": backend, "progress": False})
     first = model()
-    y_train = require_targets(y_train, first, k_name="the kernel")
+    y_train = require_targets(y_train, first, k_name="the kernel").clone()
     noisy = learn is None or "diag_reg" in learn
-    model.knobs = knobs(model.net, None if learn is None else [name for name in learn if name != "diag_reg"], tied)
+    wanted = learn if learn is None or isinstance(learn, str) else [name for name in learn if name != "diag_reg"]
+    model.knobs = knobs(model.net, wanted, tied)
     last = model.last(first, scale)
     if not tied:  # its scale is found in closed form, so these two cannot be told apart
         model.knobs = [knob for knob in model.knobs if not last or dotted(knob.places[0]) != dotted(last[0])]
@@ -140,7 +141,7 @@ def fit(
             h.assign(values[dotted(h)])
     noise = reg * c * k.diagonal().mean().item()
     given = {"tile": tile, "progress": progress, "backend": backend}
-    return Fit(fitted, values, reg, noise, found.history, found.reason, found.converged, (x_train, y_train, kernel, given))
+    return Fit(fitted, values, reg, noise, found.history, found.reason, found.converged, (model.x, y_train, kernel, given))
 
 
 class _Model:
@@ -173,7 +174,7 @@ class _Model:
         if last and gap <= math.sqrt(torch.finfo(first.dtype).eps) * first.detach().abs().max().item():
             return last
         if scale:
-            raise ValueError("scale: expected a last layer that scales the whole kernel, but {where} does not; pass scale=False.")
+            raise ValueError("scale: expected a last layer that scales the whole kernel, and found none; pass scale=False.")
         return []
 
 

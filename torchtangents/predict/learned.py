@@ -52,8 +52,11 @@ def knobs(net: nn.Module, learn: Sequence[str] | None, tied: bool) -> list[Knob]
         learn: names ("w_std", "a") or dotted names ("0.w_std"); None is every standard deviation.
 
     Raises:
+        TypeError: a string instead of a list.
         ValueError: a name that the network does not have; a number to be learned that must be positive and is zero.
     """
+    if isinstance(learn, str):
+        raise TypeError(f"learn: expected a list of names, got {learn!r}; pass [{learn!r}].")
     known = hyperparameters(net)
     names = {h.name for h in known} | {dotted(h) for h in known}
     for name in learn or ():
