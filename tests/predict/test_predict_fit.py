@@ -23,7 +23,7 @@ def network(activation: nn.Module | None = None, width: int = 16, **law) -> nn.S
 @pytest.fixture
 def data() -> tuple[Tensor, Tensor]:
     x = torch.randn(30, 2, dtype=DTYPE)
-    return x, torch.sin(2 * x[:, 0]) + 0.1 * torch.randn(30, dtype=DTYPE)
+    return x, torch.sin(2 * x[:, 0]) + 0.3 * torch.randn(30, dtype=DTYPE)
 
 
 def kernel_of(net: nn.Module, x: Tensor, kernel: str) -> Tensor:
@@ -47,11 +47,11 @@ def test_the_result_is_a_stationary_point_of_the_objective(data, kernel, objecti
     net = network(nn.ReLU())
     found = fit(net, x, y, kernel=kernel, objective=objective, tied=tied, scale=scale, max_steps=300, patience=300, **QUIET)
     best = density(found, x, y, kernel, objective)
-    assert found.history[-1] == pytest.approx(best, abs=1e-9)
+    rounding = 100 * torch.finfo(DTYPE).eps / found.diag_reg  # of a solve with a matrix of that condition
+    assert found.history[-1] == pytest.approx(best, abs=max(1e-9, rounding))
     assert found.history == sorted(found.history)
     assert found.history[0] < best
     assert found.converged, found.reason
-    print(found.reason)
     step = 1e-4
     groups = [[h] for h in hyperparameters(found.net)]
     if tied:  # only together, but for the scale of the last layer
@@ -66,6 +66,9 @@ def test_the_result_is_a_stationary_point_of_the_objective(data, kernel, objecti
             for h, value in zip(group, values, strict=True):
                 h.assign(value)
         assert abs(slope) < 3e-5
+    assert "bound: w_std" not in found.reason
+    if "bound: diag_reg" in found.reason:
+        return
     up, down = (density(found, x, y, kernel, objective, diag_reg=found.diag_reg * math.exp(s)) for s in (step, -step))
     assert abs(up - down) / (2 * step) < 3e-5
 
