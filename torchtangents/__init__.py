@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from . import empirical, nn, predict
+from . import empirical, nn, plot, predict
 from .config import installed, show_config
 from .convert import from_torch
 from .covariance.refusal import UnsupportedError
@@ -33,6 +33,7 @@ __all__ = [
     "nn",
     "nngp",
     "ntk",
+    "plot",
     "predict",
     "propagate",
     "__version__",

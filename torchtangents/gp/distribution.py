@@ -38,7 +38,9 @@ def _read(mean: torch.Size, covariance: torch.Size, diagonal: bool | None) -> tu
     }
     if not readings:
         form = "(*T, M, M) or (*T, M)" if diagonal is None else "(*T, M)" if diagonal else "(*T, M, M)"
-        raise ValueError(f"expected a covariance {form} of the mean's (*T, M) or (*T, M, O) {tuple(mean)}, got {tuple(covariance)}")
+        raise ValueError(
+            f"expected a covariance {form} of the mean's (*T, M) or (*T, M, O) {tuple(mean)}, got {tuple(covariance)}"
+        )
     if len(readings) > 1:
         raise ValueError(
             f"mean and covariance are both {tuple(mean)}: variances at {mean[0]} times, or the covariance of {mean[-1]} outputs; "
