@@ -31,3 +31,14 @@ def test_first(name, verb):
     kernel, at = as_function(name, verb)
     if at:
         assert torch.autograd.gradcheck(kernel, at, fast_mode=True)
+
+
+COMMON = ["fc-relu", "fc-leaky-relu", "fc-abrelu", "fc-erf", "fc-gelu", "fc-sin", "fc-rbf", "fc-tanh", "standard", "residual", "pre-norm"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", KERNELS)
+@pytest.mark.parametrize("name", COMMON)
+def test_second(name, verb):
+    kernel, at = as_function(name, verb)
+    assert torch.autograd.gradgradcheck(kernel, at, fast_mode=True)
