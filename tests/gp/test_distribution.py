@@ -75,7 +75,9 @@ def test_singular_covariances(where, t, outputs, dtype):
     scale = prediction.covariance.diagonal().abs().max().sqrt().clamp(min=1e-6)
     assert torch.isfinite(draws).all()
     assert torch.isfinite(made.log_prob(made.mean))
-    added = (made.lazy_covariance_matrix.to_dense().diagonal() - prediction.covariance.diagonal().repeat_interleave(outputs or 1)).max()
+    added = (
+        made.lazy_covariance_matrix.to_dense().diagonal() - prediction.covariance.diagonal().repeat_interleave(outputs or 1)
+    ).max()
     assert 0 <= added <= max(1e-4 * scale**2, 100 * torch.finfo(dtype).eps)  # variances are of order 1, and their rounding
     assert ((draws - made.mean).abs() <= 6 * (scale + added.sqrt())).all()
 
@@ -146,7 +148,7 @@ def test_images_are_restored():
     law = tt.predict.Ensemble(net, x, torch.randn(5))
     model = tt.gp.EnsembleModel(law, 2.0, input_shape=(1, 4, 4))
     torch.testing.assert_close(model(x.flatten(1)).mean, law.at(2.0, x).mean)
-    with pytest.raises(ValueError, match="16 columns.*got 15"):
+    with pytest.raises(ValueError, match=r"16 columns.*got 15"):
         model(torch.randn(2, 15))
 
 
@@ -165,7 +167,11 @@ def test_gradients_flow_to_inputs(q):
 def test_acquisition_functions_find_better_points(t):
     model = tt.gp.EnsembleModel(ensemble(), t)
     bounds = torch.tensor([[-1.0, -1.0], [1.0, 1.0]], dtype=torch.float64)
-    for acquisition, q in [(LogExpectedImprovement(model, 0.5), 1), (UpperConfidenceBound(model, 2.0), 1), (qLogExpectedImprovement(model, 0.5), 2)]:
+    for acquisition, q in [
+        (LogExpectedImprovement(model, 0.5), 1),
+        (UpperConfidenceBound(model, 2.0), 1),
+        (qLogExpectedImprovement(model, 0.5), 2),
+    ]:
         best, value = optimize_acqf(acquisition, bounds, q=q, num_restarts=2, raw_samples=8, options={"maxiter": 5})
         assert best.shape == (q, 2)
         drawn = acquisition(torch.rand(20, q, 2, dtype=torch.float64) * 2 - 1)

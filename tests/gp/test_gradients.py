@@ -33,7 +33,19 @@ def test_first(name, verb):
         assert torch.autograd.gradcheck(kernel, at, fast_mode=True)
 
 
-COMMON = ["fc-relu", "fc-leaky-relu", "fc-abrelu", "fc-erf", "fc-gelu", "fc-sin", "fc-rbf", "fc-tanh", "standard", "residual", "pre-norm"]
+COMMON = [
+    "fc-relu",
+    "fc-leaky-relu",
+    "fc-abrelu",
+    "fc-erf",
+    "fc-gelu",
+    "fc-sin",
+    "fc-rbf",
+    "fc-tanh",
+    "standard",
+    "residual",
+    "pre-norm",
+]
 
 
 @pytest.mark.slow

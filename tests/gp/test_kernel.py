@@ -120,7 +120,9 @@ def test_positive_ones_have_a_constraint_and_the_others_none():
 
 def test_one_constraint_and_one_prior_for_each_layer():
     prior, bounds = gpytorch.priors.GammaPrior(2.0, 1.0), gpytorch.constraints.Interval(0.1, 3.0)
-    kernel = Kernel(relu(), tied=False, w_std_prior=prior, w_std_2_prior=gpytorch.priors.NormalPrior(1.0, 1.0), b_std_constraint=bounds)
+    kernel = Kernel(
+        relu(), tied=False, w_std_prior=prior, w_std_2_prior=gpytorch.priors.NormalPrior(1.0, 1.0), b_std_constraint=bounds
+    )
     assert {name: type(p).__name__ for name, _, p, _, _ in kernel.named_priors()} == {
         "w_std_0_prior": "GammaPrior",
         "w_std_2_prior": "NormalPrior",
@@ -206,7 +208,16 @@ def test_composes():
 @pytest.mark.parametrize("kind", ["nngp", "ntk"])
 @pytest.mark.parametrize(
     ("batch", "first", "second"),
-    [((), (2, 3), (2, 3)), ((), (4,), ()), ((), (), (4,)), ((2,), (), ()), ((2,), (3, 2), (2,)), ((2, 1), (3,), ()), ((1,), (), ()), ((1, 1), (3,), ())],
+    [
+        ((), (2, 3), (2, 3)),
+        ((), (4,), ()),
+        ((), (), (4,)),
+        ((2,), (), ()),
+        ((2,), (3, 2), (2,)),
+        ((2, 1), (3,), ()),
+        ((1,), (), ()),
+        ((1, 1), (3,), ()),
+    ],
 )
 def test_batches_are_the_single_ones(batch, first, second, kind):
     kernel = Kernel(relu(), kind, batch_shape=torch.Size(batch)).double()

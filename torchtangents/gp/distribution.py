@@ -38,7 +38,9 @@ def _read(mean: torch.Size, covariance: torch.Size, diagonal: bool | None) -> tu
     }
     if not readings:
         form = "(*T, M, M) or (*T, M)" if diagonal is None else "(*T, M)" if diagonal else "(*T, M, M)"
-        raise ValueError(f"expected a covariance {form} of the mean's (*T, M) or (*T, M, O) {tuple(mean)}, got {tuple(covariance)}")
+        raise ValueError(
+            f"expected a covariance {form} of the mean's (*T, M) or (*T, M, O) {tuple(mean)}, got {tuple(covariance)}"
+        )
     if len(readings) > 1:
         raise ValueError(
             f"mean and covariance are both {tuple(mean)}: variances at {mean[0]} times, or the covariance of {mean[-1]} outputs; "
@@ -53,7 +55,7 @@ def _of(mean: torch.Size, tasks: bool, diagonal: bool) -> torch.Size | None:
 
 
 def positive(covariance: Tensor) -> Tensor:
-    """The covariance (*T, M, M) with a diagonal added where it has no Cholesky factor: eps 10^k max(mean variance, eps), least k."""
+    """(*T, M, M) with the least eps 10^k max(mean variance, eps) on its diagonal that it has a Cholesky factor with, or 0."""
     with torch.no_grad():
         eps = torch.finfo(covariance.dtype).eps
         mean = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=eps)  # (*T,)
