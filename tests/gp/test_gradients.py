@@ -54,3 +54,9 @@ COMMON = [
 def test_second(name, verb):
     kernel, at = as_function(name, verb)
     assert torch.autograd.gradgradcheck(kernel, at, fast_mode=True)
+
+
+@pytest.mark.parametrize("verb", KERNELS)
+def test_equal_inputs_of_a_function_with_kinks(verb):
+    kernel, at = as_function("fc-hardtanh", verb)
+    assert torch.autograd.gradcheck(kernel, at, fast_mode=True)
