@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from . import empirical, nn, plot, predict
 from .config import installed, show_config
@@ -16,6 +17,9 @@ from .monte_carlo import MonteCarlo, monte_carlo
 from .nn.layer import Layer
 from .start import propagate
 from .trace import trace
+
+if TYPE_CHECKING:
+    from . import gp
 
 __version__ = installed("torchtangents", "0.1.0.dev0")
 __all__ = [

@@ -148,7 +148,7 @@ def test_images_are_restored():
     law = tt.predict.Ensemble(net, x, torch.randn(5))
     model = tt.gp.EnsembleModel(law, 2.0, input_shape=(1, 4, 4))
     torch.testing.assert_close(model(x.flatten(1)).mean, law.at(2.0, x).mean)
-    with pytest.raises(ValueError, match="16 columns.*got 15"):
+    with pytest.raises(ValueError, match=r"16 columns.*got 15"):
         model(torch.randn(2, 15))
 
 

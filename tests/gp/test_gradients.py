@@ -31,3 +31,32 @@ def test_first(name, verb):
     kernel, at = as_function(name, verb)
     if at:
         assert torch.autograd.gradcheck(kernel, at, fast_mode=True)
+
+
+COMMON = [
+    "fc-relu",
+    "fc-leaky-relu",
+    "fc-abrelu",
+    "fc-erf",
+    "fc-gelu",
+    "fc-sin",
+    "fc-rbf",
+    "fc-tanh",
+    "standard",
+    "residual",
+    "pre-norm",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", KERNELS)
+@pytest.mark.parametrize("name", COMMON)
+def test_second(name, verb):
+    kernel, at = as_function(name, verb)
+    assert torch.autograd.gradgradcheck(kernel, at, fast_mode=True)
+
+
+@pytest.mark.parametrize("verb", KERNELS)
+def test_equal_inputs_of_a_function_with_kinks(verb):
+    kernel, at = as_function("fc-hardtanh", verb)
+    assert torch.autograd.gradcheck(kernel, at, fast_mode=True)

@@ -55,7 +55,7 @@ def _of(mean: torch.Size, tasks: bool, diagonal: bool) -> torch.Size | None:
 
 
 def positive(covariance: Tensor) -> Tensor:
-    """The covariance (*T, M, M) with a diagonal added where it has no Cholesky factor: eps 10^k max(mean variance, eps), least k."""
+    """(*T, M, M) with the least eps 10^k max(mean variance, eps) on its diagonal that it has a Cholesky factor with, or 0."""
     with torch.no_grad():
         eps = torch.finfo(covariance.dtype).eps
         mean = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=eps)  # (*T,)

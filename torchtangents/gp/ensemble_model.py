@@ -129,6 +129,7 @@ class EnsembleModel(GP):
         groups = x.reshape(-1, *x.shape[-2:])
         if m == 1:
             found = self._at(groups[:, 0], "diagonal")
+            assert found.covariance is not None
             mean, covariance = found.mean, found.covariance[:, None, None]
         else:
             parts = [self._blocks(part) for part in groups.split(max(1, _TOGETHER // m))]
@@ -139,6 +140,7 @@ class EnsembleModel(GP):
         """Mean (b, M, ..) and covariance (b, M, M) of a few batches, from one covariance of all inputs."""
         b, m = x.shape[:2]
         mean, covariance = self._at(x.flatten(0, 1), "full")
+        assert covariance is not None
         blocks = covariance.reshape(b, m, b, m).diagonal(dim1=0, dim2=2).movedim(-1, 0)
         return mean.reshape(b, m, -1), blocks
 
