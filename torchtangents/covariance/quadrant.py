@@ -64,8 +64,8 @@ class Quadrant:
         self.c, self.s = theta.cos(), theta.sin().clamp_min(_TINY)
         bend = 2 * torch.sin(theta / 2) ** 2  # 1 - c, without its cancellation
         rise1, rise2 = (self.b - self.a) + bend * self.a, (self.a - self.b) + bend * self.b
-        # at angle 0 the derivatives by the rises, over 1e-60, cancel each other and bury all others in rounding
-        rise1, rise2 = (torch.where(self.s > _TINY, rise, rise.detach()) for rise in (rise1, rise2))
+        # equal arguments stay equal: their derivative by each, 1 / s, would drown all others before the two cancel
+        rise1, rise2 = (torch.where(self.s > _TINY, r, r.detach()) for r in (rise1, rise2))
         self.n1, self.n2 = rise1 / self.s, rise2 / self.s  # in s^k tail(n, k), minus a rise where s vanishes
         # T(a, n1 / a) by n1 s against a s
         inside = owen(self.a, rise1, self.a * self.s) + owen(self.b, rise2, self.b * self.s)

@@ -19,7 +19,7 @@ from .sides import self_pass
 from .tiles import mirrored, tiles
 
 _TEMPORARIES = 24  # tensors that a step leaves for its derivative, about
-_WORK = 1 << 16  # values of a step in one tile: what derivatives read again is still in cache, twice as fast as a large tile
+_VALUES = 1 << 15  # of one step in flight: such tensors stay in cache, and their memory is used again
 Outer = tuple[Tensor | None, Tensor | None]
 
 
@@ -133,12 +133,12 @@ def _through_sides(program: Program, side: _Side, total: _Total) -> None:
 
 
 def _rows(needs: Needs, ntk: bool, program: Program) -> int:
-    """How many pairs leave all that their derivative needs in the memory of one tile."""
+    """How many pairs leave all that their derivative needs in the memory of one tile, and run fast."""
     parts = 1 + ntk + any(needs.distance.values())
-    cells = sum(needs.grid(i).entries for i, s in enumerate(needs.steps1) if s in needs.planes)
-    return max(1, budget(program.device) // (cells * parts * _TEMPORARIES * program.width.itemsize))
+    cells = [needs.grid(i).entries for i, s in enumerate(needs.steps1) if s in needs.planes]
+    fit = budget(program.device) // (sum(cells) * parts * _TEMPORARIES * program.width.itemsize)
+    return max(1, min(fit, _VALUES // max(cells) if program.device.type == "cpu" else fit))
 
 
 def _side(needs: Needs, ntk: bool, program: Program) -> int:
-    widest = max(needs.grid(i).entries for i, s in enumerate(needs.steps1) if s in needs.planes)
-    return max(1, math.isqrt(min(_rows(needs, ntk, program), _WORK // widest)))
+    return max(1, math.isqrt(_rows(needs, ntk, program)))
