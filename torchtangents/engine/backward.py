@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..covariance.grid import Planes
+from ..covariance.node import Memory, Node
 from ..graph.program import Program
 from .memory import budget
 from .needs import Needs, pair_needs, self_needs
@@ -32,17 +34,21 @@ def gradients(
         kept1, _ = self_pass(first)
         kept2 = kept1 if shared else self_pass(second)[0]
     sides = [_Side(kept1)] if shared else [_Side(kept1), _Side(kept2)]
-    held = [t for side in sides for t in side.tensors]
     side = tile or _side(needs, ntk, first)
     for rows, columns in tiles(first.batch, second.batch, side, shared):
         weights = [None if g is None else _folded(g, rows, columns, shared, len(first.root.size)) for g in outer]
         with torch.enable_grad():
-            run = Execution(needs, sides[0].kept, sides[-1].kept, False, ntk, rows, columns, shared)
+            held1, held2 = _Leaves(sides[0].kept.memory), _Leaves(sides[-1].kept.memory)
+            run = Execution(needs, held1, held2, False, ntk, rows, columns, shared)
             block = run.output()
             assert block is not None
             parts = [None if p is None else block.grid.dense(p) for p in (block.nngp, block.ntk if ntk else None)]
             parts = [None if p is None else mirrored(p, shared and rows == columns, block.grid.n) for p in parts]
-        total.add(parts, weights, held)
+        found = total.add(parts, weights, [t for held in (held1, held2) for *_, t in held.taken])
+        for side_, held in ((sides[0], held1), (sides[-1], held2)):
+            for node, name, batch, leaf in held.taken:
+                if id(leaf) in found:
+                    side_.add(node, name, batch, found[id(leaf)])
     for program, side_ in zip((first, second), sides, strict=False):
         _through_sides(program, side_, total)
     return [total.of(t) for t in leaves]
@@ -63,32 +69,53 @@ class _Total:
         self.leaves = leaves
         self.sums: dict[int, Tensor] = {}
 
-    def add(self, results: Iterable[Tensor | None], weights: Iterable[Tensor | None], also: list[Tensor]) -> None:
+    def add(self, results: Iterable[Tensor | None], weights: Iterable[Tensor | None], also: list[Tensor]) -> dict[int, Tensor]:
+        """Adds the derivatives by the leaves, and returns those by other tensors, by their id."""
         pairs = [(r, w) for r, w in zip(results, weights, strict=True) if r is not None and w is not None and r.requires_grad]
+        if not pairs or not (self.leaves or also):
+            return {}
         asked = [*self.leaves, *also]
-        if not pairs or not asked:
-            return
         found = torch.autograd.grad([r for r, _ in pairs], asked, [w.to(r) for r, w in pairs], allow_unused=True)
-        for leaf, d in zip(asked, found, strict=True):
+        for leaf, d in zip(self.leaves, found, strict=False):
             if d is not None:
                 self.sums[id(leaf)] = self.sums[id(leaf)] + d if id(leaf) in self.sums else d
+        rest = zip(also, found[len(self.leaves) :], strict=True)
+        return {id(leaf): d for leaf, d in rest if d is not None}
 
     def of(self, leaf: Tensor) -> Tensor | None:
         return self.sums.get(id(leaf))
 
 
+@dataclass
+class _Leaves(Kept):
+    """The kept numbers of one side of one tile, as leaves of their own: no tile costs as much as all inputs."""
+
+    memory: dict[Node, Memory] = field(default_factory=dict)
+    taken: list[tuple[Node, str, slice, Tensor]] = field(default_factory=list)
+
+    def of(self, node: Node, batch: slice) -> Memory:
+        own = {name: v[batch].detach().requires_grad_() for name, v in self.memory.get(node, {}).items()}
+        self.taken += [(node, name, batch, leaf) for name, leaf in own.items()]
+        return own
+
+
 class _Side:
-    """The kept numbers of one side as leaves."""
+    """The kept numbers of one side, and the derivatives by them."""
 
     def __init__(self, kept: Kept):
-        self.kept = Kept({node: {k: v.detach().requires_grad_() for k, v in held.items()} for node, held in kept.memory.items()})
-        self.tensors = [v for held in self.kept.memory.values() for v in held.values()]
+        self.kept = kept
+        self.sums: dict[tuple[Node, str], Tensor] = {}
+
+    def add(self, node: Node, name: str, batch: slice, d: Tensor) -> None:
+        if (node, name) not in self.sums:
+            self.sums[node, name] = torch.zeros_like(self.kept.memory[node][name])
+        self.sums[node, name][batch] += d
 
 
 def _through_sides(program: Program, side: _Side, total: _Total) -> None:
     """From the derivatives by the kept numbers to those by the leaves, a few inputs at a time."""
     needs = self_needs(program, None)
-    if not needs.planes or not any(id(t) in total.sums for t in side.tensors):
+    if not needs.planes or not side.sums:
         return
     step = _rows(needs, False, program)
     for i in range(0, program.batch, step):
@@ -99,7 +126,7 @@ def _through_sides(program: Program, side: _Side, total: _Total) -> None:
         results, weights = [], []
         for node, held in kept.memory.items():
             for name, value in held.items():
-                outer = total.of(side.kept.memory[node][name])
+                outer = side.sums.get((node, name))
                 results.append(value)
                 weights.append(None if outer is None else outer[part])
         total.add(results, weights, [])
