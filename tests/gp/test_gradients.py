@@ -60,3 +60,14 @@ def test_second(name, verb):
 def test_equal_inputs_of_a_function_with_kinks(verb):
     kernel, at = as_function("fc-hardtanh", verb)
     assert torch.autograd.gradcheck(kernel, at, fast_mode=True)
+
+
+@pytest.mark.parametrize("act", [tt.nn.Hardtanh, tt.nn.ReLU6, tt.nn.Hardswish, tt.nn.Softshrink])
+def test_kinks_away_from_zero_on_the_diagonal(act):
+    """Where the angle is 0 the terms of Owen's function have derivatives of 1e60 that cancel."""
+    x = torch.tensor([[1.0, -0.6]], dtype=torch.float64)
+
+    def own(w):
+        return tt.kernels(torch.nn.Sequential(tt.nn.Linear(2, 8, w_std=w), act(), tt.nn.Linear(8, 1)), x)
+
+    assert torch.autograd.gradcheck(lambda w: tuple(own(w)), (torch.tensor(1.7, dtype=torch.float64, requires_grad=True),))
