@@ -1,6 +1,6 @@
 """Neural networks of infinite width in PyTorch: NNGP and NTK kernels of your own modules."""
 
-from . import nn, predict
+from . import empirical, nn, predict
 from .config import installed, show_config
 from .convert import from_torch
 from .covariance.refusal import UnsupportedError
@@ -16,6 +16,7 @@ __all__ = [
     "Layer",
     "State",
     "UnsupportedError",
+    "empirical",
     "from_torch",
     "kernels",
     "nn",
