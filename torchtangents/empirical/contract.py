@@ -16,6 +16,7 @@ from torch import Tensor
 from .uses import Piece
 
 _WORK = 1 << 22  # numbers of one temporary
+_GRADIENTS = 1 << 20  # numbers of gradients at a time: more leave the cache, and fresh pages cost more than the product
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _by_gradients(p1: Piece, p2: Piece, rows: Rows) -> Tensor:
     n1, n2 = len(p1.g), len(p2.g)
     out = p1.g.new_zeros(rows.diagonal, n1, rows.free, n2, rows.free)
     channels = p1.g.shape[-1]
-    step = max(1, math.ceil(_WORK / max(1, max(n1, n2) * rows.count * p1.g.shape[2] * p1.x.shape[-1])))
+    step = max(1, math.ceil(_GRADIENTS / max(1, max(n1, n2) * rows.count * p1.g.shape[2] * p1.x.shape[-1])))
     for i in range(0, channels, step):
         j1 = Piece(p1.x, p1.g[..., i : i + step], False).dense(0)
         j2 = j1 if p1 is p2 else Piece(p2.x, p2.g[..., i : i + step], False).dense(0)

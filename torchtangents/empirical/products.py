@@ -26,11 +26,21 @@ def column(
     by_name = {s.uses[0][0].known.name: t for s, t in zip(other.sites, tangents, strict=True)}
     vectors = [_named(by_name, s.uses[0][0].known.name, s.shape, basis) for s in network.sites]
     with undisturbed(network.model, {}):
-        out = _looped(network, x1, among, vectors) if network.looped else _batched(network, x1, among, vectors)
+        out = _pushed(network, x1, among, vectors)
     d, t = (c.stop - c.start for c in chunk)
     out = axes.sorted(out.flatten(0, 1)).reshape(*out.shape[:2], *axes.counts)[:, :, chunk[0], chunk[1]]  # (n1, R, d, t, A)
     out = out.reshape(len(out), d, t, -1, d, t, out.shape[-1])
     return torch.einsum("ndtbdta->dnab", out)
+
+
+def _pushed(network: Network, x1: Samples, among: slice, vectors: list[Tensor]) -> Tensor:
+    """J v by forward mode; where a function has none, by two reverse passes."""
+    if not network.looped:
+        try:
+            return _batched(network, x1, among, vectors)
+        except (NotImplementedError, RuntimeError):
+            pass
+    return _looped(network, x1, among, vectors)
 
 
 def _named(found: dict[str, Tensor], name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ class Recorder(TorchFunctionMode):
             if not number:
                 return None
             new = Known(k.name, k.parameter, k.factor / number, k.transposed)
-        elif k.parameter.ndim == 2 and (func in _TRANSPOSES or (func in _SWAPS and {a % 2 for a in args[1:]} == {0, 1})):
+        elif k.parameter.ndim == 2 and (func in _TRANSPOSES or (func in _SWAPS and len(args) == 3 and {a % 2 for a in args[1:]} == {0, 1})):
             new = Known(k.name, k.parameter, k.factor, not k.transposed)
         elif func in _COPIES:
             out = func(args[0].detach(), *args[1:])

@@ -22,7 +22,11 @@ class Known:
     def value(self, parameter: Tensor) -> Tensor:
         """The same made of another tensor in the parameter's place."""
         out = parameter.t() if self.transposed else parameter
-        return out if self.factor == 1.0 else out * self.factor
+        return self.scaled(out)
+
+    def scaled(self, g: Tensor) -> Tensor:
+        """Times the factor."""
+        return g if self.factor == 1.0 else g * self.factor
 
 
 class Piece(NamedTuple):
@@ -57,7 +61,7 @@ class Product:
     def piece(self, x: Tensor, g: Tensor) -> Piece:
         n, r = g.shape[:2]
         return Piece(
-            x.reshape(n, 1, -1, x.shape[-1]), self.known.factor * g.reshape(n, r, 1, -1, g.shape[-1]), self.known.transposed
+            x.reshape(n, 1, -1, x.shape[-1]), self.known.scaled(g).reshape(n, r, 1, -1, g.shape[-1]), self.known.transposed
         )
 
 
@@ -77,7 +81,7 @@ class Convolution:
         x = _with_batch(x, axes, 1)  # (n, b, C, *S)
         g = _with_batch(g, axes, 2)  # (n, R, b, C, *P)
         x = windows(F.pad(x, _flat(self.padding)), self.kernel, self.stride, self.dilation)  # (n, b, P, C, K)
-        return Piece(_grouped(x, self.groups, 1), self.known.factor * _grouped(_last(g, axes), self.groups, 2), False)
+        return Piece(_grouped(x, self.groups, 1), _grouped(_last(self.known.scaled(g), axes), self.groups, 2), False)
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Transposed:
         axes = len(self.kernel)
         x = _with_batch(x, axes, 1)  # (n, b, C, *S)
         g = _with_batch(g, axes, 2)
-        g = windows(F.pad(g, _flat(self.padding)), self.kernel, self.stride, self.dilation, tuple(x.shape[-axes:]))
+        g = windows(F.pad(self.known.scaled(g), _flat(self.padding)), self.kernel, self.stride, self.dilation, tuple(x.shape[-axes:]))
         return Piece(_grouped(_last(x, axes), self.groups, 1), self.known.factor * _grouped(g, self.groups, 2), True)
 
 
@@ -108,7 +112,7 @@ class Table:
 
     def piece(self, x: Tensor, g: Tensor) -> Piece:
         n, r = g.shape[:2]
-        g = g.reshape(n, r, 1, -1, g.shape[-1]) * self.known.factor
+        g = self.known.scaled(g).reshape(n, r, 1, -1, g.shape[-1])
         x = x.reshape(n, 1, -1)
         if self.padding_idx is not None:
             g = g * (x != self.padding_idx)[:, None, :, :, None]
@@ -132,11 +136,11 @@ class Spread:
         axes += [2 + extra + i for i, s in enumerate(self.shape) if s == 1 and g.shape[2 + extra + i] != 1]
         if axes:
             g = g.sum(axes, keepdim=True)
-        factor = self.sign * self.known.factor
         g = g.reshape(*g.shape[:2], *self.shape)
         if self.known.transposed:
             g = g.transpose(-1, -2)
-        return (g if factor == 1.0 else g * factor).flatten(2)
+        g = self.known.scaled(g) if self.sign == 1.0 else self.known.scaled(g) * self.sign
+        return g.reshape(*g.shape[:2], -1)
 
 
 Use = Product | Convolution | Transposed | Table | Spread
