@@ -121,7 +121,11 @@ class Bare(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.w, self.gain, self.power = nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.randn(4)), nn.Parameter(torch.tensor(1.3))
+        self.w, self.gain, self.power = (
+            nn.Parameter(torch.randn(3, 4)),
+            nn.Parameter(torch.randn(4)),
+            nn.Parameter(torch.tensor(1.3)),
+        )
         self.table, self.shift = nn.Parameter(torch.randn(4, 2)), nn.Parameter(torch.randn(1, 2))
         self.unused = nn.Parameter(torch.randn(3))
 
@@ -247,6 +251,8 @@ ARCHITECTURES = {
     "ours-ntk": (lambda: _ours("ntk"), randn(2, 2, 6)),
     "ours-standard": (lambda: _ours("standard"), randn(2, 2, 6)),
     "ours-attention": (lambda: nn.Sequential(tt.nn.SelfAttention(4, 2), tt.nn.LayerNorm(4), nn.Flatten(), tt.nn.Linear(12, 2)), randn(3, 4)),
+    "ours-transposed": (lambda: nn.Sequential(tt.nn.ConvTranspose2d(2, 4, 3, stride=2, padding=1, w_std=1.7), nn.Tanh(), tt.nn.ConvTranspose2d(4, 2, 2, groups=2, parameterization="standard"), tt.nn.GlobalAvgPool()), randn(2, 2, 3)),
+    "ours-tokens": (lambda: nn.Sequential(tt.nn.Embedding(5, 4, w_std=1.6), nn.Tanh(), tt.nn.Conv1d(3, 2, 2, w_std=0.7), nn.Flatten(), tt.nn.Linear(6, 2)), lambda n: torch.randint(0, 5, (n, 3))),
     "weight-norm": (lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)), nn.Tanh(), nn.utils.parametrizations.orthogonal(nn.Linear(4, 2))), randn(3)),
     "one-output": (lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1), nn.Flatten(0)), randn(3)),
 }  # fmt: skip
@@ -261,5 +267,3 @@ def made(name, n=3, m=2):
         return make(), inputs(n), inputs(m)
     finally:
         torch.set_default_dtype(before)
-
-

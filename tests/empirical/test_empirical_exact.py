@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from .architectures import ARCHITECTURES, made
-from .oracle import jacobians, kernel, outputs
 from torch.utils import _pytree as pytree
 
 from torchtangents import empirical
+
+from .architectures import ARCHITECTURES, made
+from .oracle import jacobians, kernel, outputs
 
 EXACT = 1e-10  # relative to the largest entry, float64
 ALGORITHMS = ("structured", "jacobian", "vector_products", "auto")

@@ -24,7 +24,9 @@ class Positions(nn.Module):
 
 NETS = {
     "mlp": lambda: nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 4)),
-    "cnn": lambda: nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Sigmoid(), nn.Conv2d(4, 4, 2, 2, groups=2), nn.Flatten(), nn.Linear(16, 3)),
+    "cnn": lambda: nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.Sigmoid(), nn.Conv2d(4, 4, 2, 2, groups=2), nn.Flatten(), nn.Linear(16, 3)
+    ),
     "positions": Positions,
 }
 KEYS = sorted({k.rsplit("/", 1)[0] for k in GOLDEN if k.endswith("/ntk")})

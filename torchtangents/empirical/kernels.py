@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from ..engine.progress import watched
 from ..inputs import check_result
 from .hazards import Parameters, check_modes, counted
-from .outputs import Axes
+from .outputs import Axes, leaves_of
 from .passes import Network, checked_outputs
 from .plan import Tiles, costs, described, size
 from .rules import RULES
@@ -114,9 +114,8 @@ def nngp(
     """
     first, second, leaves, spec = _prepared(model, x1, x2, {})
     with torch.no_grad():
-        outs = [
-            None if s is None else pytree.tree_leaves(_outputs(model, s), is_leaf=lambda v: v is None) for s in (first, second)
-        ]
+        one = [leaf for _, leaf in leaves_of(first.call(model, first.tensors(slice(None))))[0]]
+        two = None if second is None else [leaf for _, leaf in leaves_of(second.call(model, second.tensors(slice(None))))[0]]
     results: list[Any] = []
     for i, value in enumerate(leaves):
         if value is None:
@@ -124,8 +123,8 @@ def nngp(
             continue
         axes = Axes.of(tuple(value.shape[1:]), trace_axes, diagonal_axes)
         _check_paired(axes, first, second)
-        a = axes.sorted(_work(outs[0][i]))  # (N, diagonal, traced, free)
-        b = a if outs[1] is None else axes.sorted(_work(outs[1][i]))
+        a = axes.sorted(_work(one[i]))  # (N, diagonal, traced, free)
+        b = a if two is None else axes.sorted(_work(two[i]))
         equation = "ndta,ndtb->dnab" if axes.paired else "ndta,mdtb->dnamb"
         k = axes.arranged(torch.einsum(equation, a, b) / axes.counts[1])
         check_result(k, k.dtype)
@@ -185,7 +184,8 @@ def _prepared(model: Any, x1: Any, x2: Any, chosen: dict) -> tuple[Samples, Samp
 def _check_paired(axes: Axes, first: Samples, second: Samples | None) -> None:
     if axes.paired and second is not None and second.count != first.count:
         raise ValueError(
-            f"the samples' axis 0 is traced or diagonal: expected as many samples in x1 and x2, got {first.count} and {second.count}"
+            "the samples' axis 0 is traced or diagonal: expected as many samples in x1 and x2, "
+            f"got {first.count} and {second.count}"
         )
 
 
@@ -219,12 +219,6 @@ def _one(
     k = axes.arranged(k / axes.counts[1])
     check_result(k, k.dtype)
     return k
-
-
-def _outputs(model: torch.nn.Module, samples: Samples) -> Any:
-    from .outputs import _plain
-
-    return _plain(samples.call(model, samples.tensors(slice(None))))
 
 
 def _work(x: Tensor) -> Tensor:

@@ -57,7 +57,12 @@ class Network:
     """One output of a module, with where its parameters enter."""
 
     def __init__(
-        self, model: torch.nn.Module, parameters: Mapping[str, Tensor], rules: Mapping[Callable, Rule], samples: Samples, leaf: int
+        self,
+        model: torch.nn.Module,
+        parameters: Mapping[str, Tensor],
+        rules: Mapping[Callable, Rule],
+        samples: Samples,
+        leaf: int,
     ):
         self.model, self.parameters, self.rules, self.leaf = model, parameters, rules, leaf
         self.looped = False
@@ -136,7 +141,7 @@ class Network:
                     raise RuntimeError("forward calls other functions for other samples")
                 return out, recorder.features
 
-            _, pull, features = torch.func.vjp(forward, *zeros, has_aux=True)
+            _, pull, features = torch.func.vjp(forward, *zeros, has_aux=True)  # type: ignore[misc]
             return features, torch.func.vmap(pull)(basis)
 
         with torch.no_grad():

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from ..engine.memory import budget
 from .contract import Rows
 from .outputs import Axes
@@ -94,12 +92,14 @@ def costs(network: Network, axes: Axes, n1: int, n2: int | None) -> dict[str, in
         dense += every
         structured += every if found is None else min(found.products(n1, m, rows), found.gradients(n1, m, rows, same))
     pairs = n1 * (n1 + 1) // 2 if same else n1 * m
-    return {"structured": structured, "jacobian": dense, "vector_products": m * rows.count * 2 * forward + pairs * rows.count * 3 * forward}
+    return {
+        "structured": structured,
+        "jacobian": dense,
+        "vector_products": m * rows.count * 2 * forward + pairs * rows.count * 3 * forward,
+    }
 
 
-def described(
-    network: Network, axes: Axes, n1: int, n2: int | None, tiles: Tiles, chosen: str, counts: Mapping[str, int]
-) -> str:
+def described(network: Network, axes: Axes, n1: int, n2: int | None, tiles: Tiles, chosen: str, counts: Mapping[str, int]) -> str:
     """The choice as a table."""
     rows, same = Rows(*axes.counts), n2 is None
     m = n1 if n2 is None else n2
@@ -136,5 +136,3 @@ def size(count: int) -> str:
         if count >= scale:
             return f"{count / scale:.3g} {unit}"
     return f"{count} bytes"
-
-

@@ -6,8 +6,6 @@ an output. Novak, Sohl-Dickstein and Schoenholz 2022 (arXiv 2206.08720).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -80,5 +78,3 @@ def _looped(network: Network, x1: Samples, among: slice, vectors: list[Tensor]) 
             ]
         results.append(torch.stack(pushed))
     return torch.stack(results)
-
-

@@ -86,10 +86,7 @@ class Recorder(TorchFunctionMode):
 
     def _touches(self, values: tuple | list) -> bool:
         names = self._names
-        for v in values:
-            if id(v) in names or (isinstance(v, (tuple, list)) and self._touches(v)):
-                return True
-        return False
+        return any(id(v) in names or (isinstance(v, (tuple, list)) and self._touches(v)) for v in values)
 
     def _alias(self, func: Any, args: tuple, kwargs: dict) -> Tensor | None:
         """A multiple, the transpose or a copy of a parameter stays a parameter."""
@@ -107,7 +104,9 @@ class Recorder(TorchFunctionMode):
             if not number:
                 return None
             new = Known(k.name, k.parameter, k.factor / number, k.transposed)
-        elif k.parameter.ndim == 2 and (func in _TRANSPOSES or (func in _SWAPS and len(args) == 3 and {a % 2 for a in args[1:]} == {0, 1})):
+        elif k.parameter.ndim == 2 and (
+            func in _TRANSPOSES or (func in _SWAPS and len(args) == 3 and {a % 2 for a in args[1:]} == {0, 1})
+        ):
             new = Known(k.name, k.parameter, k.factor, not k.transposed)
         elif func in _COPIES:
             out = func(args[0].detach(), *args[1:])

@@ -99,8 +99,9 @@ class Transposed:
         axes = len(self.kernel)
         x = _with_batch(x, axes, 1)  # (n, b, C, *S)
         g = _with_batch(g, axes, 2)
-        g = windows(F.pad(self.known.scaled(g), _flat(self.padding)), self.kernel, self.stride, self.dilation, tuple(x.shape[-axes:]))
-        return Piece(_grouped(_last(x, axes), self.groups, 1), self.known.factor * _grouped(g, self.groups, 2), True)
+        g = F.pad(self.known.scaled(g), _flat(self.padding))
+        g = windows(g, self.kernel, self.stride, self.dilation, tuple(x.shape[-axes:]))
+        return Piece(_grouped(_last(x, axes), self.groups, 1), _grouped(g, self.groups, 2), True)
 
 
 @dataclass(frozen=True)
