@@ -30,6 +30,8 @@ def test_algorithms_agree_with_whole_jacobians(name):
     for trace, diagonal in AXES:
         for algorithm in ALGORITHMS:
             options = {"implementation": algorithm, "trace_axes": trace, "diagonal_axes": diagonal}
+            if algorithm == "auto" and not trace:
+                continue
             if any(j.ndim == 2 for j in j1) and diagonal:  # the only axis is that of the samples
                 continue
             agree(empirical.ntk(net, x1, x2, **options), [kernel(a, b, trace, diagonal) for a, b in zip(j1, j2, strict=True)])

@@ -42,6 +42,20 @@ class Stateful(nn.Module):
         return self.lin(x) * self.calls
 
 
+class Twice(nn.Module):
+    """Changes a layer's input after the layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    def forward(self, x):
+        x = self.one(x)
+        y = self.two(x)
+        x += 1
+        return x + y
+
+
 def frozen():
     return nn.Linear(2, 2).requires_grad_(False)
 
@@ -66,6 +80,8 @@ CASES = {
     "buffer assigned": (lambda: empirical.ntk(Counter(True), X), ValueError, "changes the buffer 'calls'"),
     "state": (lambda: empirical.ntk(Stateful(), X), ValueError, "keeps a state"),
     "interaction": (lambda: empirical.ntk(Wrapped(lambda x: x - x.mean(0)), X), ValueError, "samples interact"),
+    "input in place": (lambda: empirical.ntk(nn.Sequential(nn.ReLU(inplace=True), LIN), X.clone()), ValueError, "changes x1 in place"),
+    "feature in place": (lambda: empirical.ntk(Twice(), X), ValueError, "input of linear is changed in place"),
     "integers out": (lambda: empirical.ntk(Wrapped(lambda x: x.argmax(-1)), X), TypeError, "floating-point"),
     "no tensor out": (lambda: empirical.ntk(Wrapped(lambda x: {"a": x, "b": "text"}), X), TypeError, r"output\['b'\]"),
     "no samples out": (lambda: empirical.ntk(Wrapped(lambda x: x.sum()), X), ValueError, "samples on axis 0"),

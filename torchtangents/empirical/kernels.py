@@ -208,10 +208,11 @@ def _one(
     tiles = Tiles.of(network, axes, n1, n2, tile)
     if explain:
         print(described(network, axes, n1, n2, tiles, implementation, counts))
-    elif progress is not False and (tiles.panel < n1 or tiles.column < (n2 or n1)) and tile is None:
+    elif progress is not False and tile is None and (tiles.panel < n1 or tiles.column < (n2 or n1) or tiles.cut(axes)):
         print(
             f"empirical ntk: the Jacobian of {size(tiles.whole)} does not fit; computing in tiles of {tiles.panel} x "
-            f"{tiles.column} samples, {size(tiles.bytes)} each",
+            f"{tiles.column} samples, {tiles.outputs} of {axes.counts[0] * axes.counts[1]} outputs at a time, "
+            f"{size(tiles.bytes)} each",
             file=sys.stderr,
         )
     job = Job(network, other, axes, first, second, tiles)

@@ -82,6 +82,12 @@ class Network:
         first = tuple(t[0] for t in samples.tensors(slice(0, 1)))
         with undisturbed(self.model, self.parameters), torch.enable_grad():
             out, recorder = self._forward(samples, first, None)
+            changed = recorder.changed()
+            if changed is not None:
+                raise ValueError(
+                    f"{type(self.model).__name__}: the input of {changed} is changed in place after it, but the gradient "
+                    "needs it; write x = x + .. for x += .."
+                )
             missed: tuple = ()
             if out.requires_grad:
                 missed = torch.autograd.grad(out.sum(), list(self.parameters.values()), allow_unused=True)
@@ -189,8 +195,12 @@ def _gradients(out: Tensor, probes: list[Tensor], basis: Tensor) -> list[Tensor]
 def checked_outputs(model: torch.nn.Module, samples: Samples) -> tuple[list[Any], Any]:
     """The leaves of the plain forward on at most two samples, checked, and their structure."""
     few = slice(0, min(2, samples.count))
+    copies = tuple(t.clone() for t in samples.tensors(few))
+    versions = [t._version for t in copies]
     with torch.no_grad():
-        out = watched_forward(model, lambda: samples.call(model, samples.tensors(few)), samples.device)
+        out = watched_forward(model, lambda: samples.call(model, copies), samples.device)
+    if versions != [t._version for t in copies]:
+        raise ValueError(f"the forward of {type(model).__name__} changes {samples.name} in place; write x = x + .. for x += ..")
     leaves, spec = leaves_of(out)
     for path, leaf in leaves:
         if leaf is not None:

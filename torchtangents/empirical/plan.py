@@ -44,6 +44,10 @@ class Tiles:
             held = panel + column
         return Tiles(panel, column, outputs, held * (one + each * free * outputs), whole)
 
+    def cut(self, axes: Axes) -> bool:
+        """Whether not all outputs are computed at once."""
+        return self.outputs < axes.counts[0] * axes.counts[1]
+
     def chunks(self, axes: Axes) -> list[tuple[slice, slice]]:
         """Diagonal and traced outputs of each chunk."""
         diagonal, traced, _ = axes.counts

@@ -48,6 +48,7 @@ class Recorder(TorchFunctionMode):
     probes: list[Tensor] | None = None  # None makes them
     sites: list[Site] = field(default_factory=list)
     features: list[Tensor] = field(default_factory=list)
+    versions: list[tuple[int, str]] = field(default_factory=list)  # of features when recorded, and by which function
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -59,6 +60,11 @@ class Recorder(TorchFunctionMode):
     def made(self) -> list[Tensor]:
         """The probes in use, in the order of the sites."""
         return self._made
+
+    def changed(self) -> str | None:
+        """A function whose input was changed in place afterwards."""
+        found = (name for f, (version, name) in zip(self.features, self.versions, strict=True) if f._version != version)
+        return next(found, None)
 
     def known(self, value: Any) -> Known | None:
         """The parameter that a value is."""
@@ -128,6 +134,7 @@ class Recorder(TorchFunctionMode):
             if feature is not None and id(feature) not in places:
                 places[id(feature)] = len(self.features)
                 self.features.append(feature)
+                self.versions.append((feature._version, getattr(func, "__name__", str(func))))
             uses.append((use, None if feature is None else places[id(feature)]))
         return capture.output + self._probe(capture.output, tuple(uses), func)
 

@@ -158,7 +158,10 @@ def _batch_norm(at, input, running_mean, running_var, weight=None, bias=None, tr
         return None
     axes = input.ndim - 2
     mean, scale = (s.reshape(-1, *(1,) * axes) for s in (running_mean, (running_var + eps).rsqrt()))
-    return _scaled(at, (input - mean) * scale, weight, bias, axes)
+    capture = _scaled(at, ((input - mean) * scale).detach(), weight, bias, axes)
+    slope = scale if weight is None else scale * at.fixed(weight).reshape(scale.shape)
+    shift = -mean * slope if bias is None else at.fixed(bias).reshape(scale.shape) - mean * slope
+    return Capture(input * slope + shift, capture.uses)  # one product a cotangent, not two
 
 
 def _instance_norm(

@@ -41,15 +41,17 @@ class Piece(NamedTuple):
         n, r, groups, t, o = self.g.shape
         if self.x.ndim == 3:
             out = self.g.new_zeros(n, r, rows, o)
-            return out.index_put((*_grid(n, r), self.x[:, 0, None, :]), self.g[:, :, 0], accumulate=True).flatten(2)
+            return out.index_put((*_grid(n, r, self.x.device), self.x[:, 0, None, :]), self.g[:, :, 0], accumulate=True).flatten(
+                2
+            )
         g = self.g.permute(0, 2, 1, 4, 3).reshape(n * groups, r * o, t)
         x = self.x.reshape(n * groups, t, -1)
         out = torch.bmm(g, x).reshape(n, groups, r, o, -1)
         return out.permute(0, 2, 1, 4, 3).flatten(2) if self.swapped else out.transpose(1, 2).flatten(2)
 
 
-def _grid(n: int, r: int) -> tuple[Tensor, Tensor]:
-    return torch.arange(n)[:, None, None], torch.arange(r)[None, :, None]
+def _grid(n: int, r: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.arange(n, device=device)[:, None, None], torch.arange(r, device=device)[None, :, None]
 
 
 @dataclass(frozen=True)
