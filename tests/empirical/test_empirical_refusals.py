@@ -56,6 +56,36 @@ class Twice(nn.Module):
         return x + y
 
 
+class Scale(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, w):
+        ctx.save_for_backward(x, w)
+        return x * w
+
+    @staticmethod
+    def backward(ctx, g):
+        x, w = ctx.saved_tensors
+        return g * w, (g * x).sum(0)
+
+
+class Custom(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        return Scale.apply(x, self.w)
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, reentrant):
+        super().__init__()
+        self.one, self.two, self.reentrant = nn.Linear(2, 2), nn.Linear(2, 2), reentrant
+
+    def forward(self, x):
+        return torch.utils.checkpoint.checkpoint(lambda x: torch.tanh(self.two(x)), self.one(x), use_reentrant=self.reentrant)
+
+
 def frozen():
     return nn.Linear(2, 2).requires_grad_(False)
 
@@ -86,6 +116,9 @@ CASES = {
     "no tensor out": (lambda: empirical.ntk(Wrapped(lambda x: {"a": x, "b": "text"}), X), TypeError, r"output\['b'\]"),
     "no samples out": (lambda: empirical.ntk(Wrapped(lambda x: x.sum()), X), ValueError, "samples on axis 0"),
     "scripted": (lambda: empirical.ntk(torch.jit.trace(LIN, X), X), ValueError, "cannot be seen"),
+    "custom function": (lambda: empirical.ntk(Custom(), X), ValueError, "w: forward uses it where"),
+    "checkpoint": (lambda: empirical.ntk(Checkpointed(False), X), ValueError, "activation checkpointing"),
+    "checkpoint, reentrant": (lambda: empirical.ntk(Checkpointed(True), X), ValueError, "activation checkpointing"),
     "implementation": (lambda: empirical.ntk(LIN, X, implementation="fast"), ValueError, "implementation: expected one of"),
     "tile": (lambda: empirical.ntk(LIN, X, tile=0), ValueError, "positive number"),
     "axes range": (lambda: empirical.ntk(LIN, X, trace_axes=(2,)), ValueError, "trace_axes"),

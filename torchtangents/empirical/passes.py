@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .hazards import watched_forward
 from .outputs import check_leaf, leaves_of
-from .recorder import Recorder, Site
+from .recorder import CHECKPOINTED, Recorder, Site
 from .rules import Rule
 from .samples import Samples
 
@@ -94,7 +94,7 @@ class Network:
         hidden = [name for name, g in zip(self.parameters, missed, strict=False) if g is not None]
         if hidden:
             raise UnseenUseError(
-                f"{hidden[0]}: forward uses it where torch functions cannot be seen (compiled or scripted code); "
+                f"{hidden[0]}: forward uses it where torch functions cannot be seen (scripted code, a custom autograd.Function); "
                 "call the plain module instead"
             )
         return tuple(recorder.sites), tuple(out.shape), out.dtype
@@ -107,7 +107,12 @@ class Network:
             self.trial = self.block(samples, few, basis)
         except (RuntimeError, ValueError, NotImplementedError, TypeError):
             self.looped = True
-            self.trial = self.block(samples, few, basis)
+            try:
+                self.trial = self.block(samples, few, basis)
+            except RuntimeError as error:
+                if "checkpoint" in str(error):
+                    raise ValueError(CHECKPOINTED) from error
+                raise
         with torch.no_grad():
             alone = self.outputs(samples, few)
             leaf = leaves_of(samples.call(self.model, samples.tensors(few)))[0][self.leaf][1]

@@ -29,6 +29,11 @@ _SWAPS = {torch.transpose, Tensor.transpose, torch.swapaxes, Tensor.swapaxes}
 _COPIES = {Tensor.to, Tensor.contiguous, Tensor.type_as, Tensor.float, Tensor.double, Tensor.clone, torch.clone}
 
 
+CHECKPOINTED = (
+    "activation checkpointing runs forward again where it cannot be recorded; switch it off in the model: tile= bounds the memory"
+)
+
+
 @dataclass(frozen=True)
 class Site:
     """Where a probe stands: its shape in one sample, and each use with the place of its feature."""
@@ -141,6 +146,8 @@ class Recorder(TorchFunctionMode):
     def _probe(self, like: Tensor, uses: tuple, func: Any) -> Tensor:
         shape = tuple(like.shape)
         if self.probes is None:
+            if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
+                raise ValueError(CHECKPOINTED)
             probe = torch.zeros(shape, dtype=like.dtype, device=like.device, requires_grad=True)
         else:
             if len(self.sites) >= len(self.probes) or self.probes[len(self.sites)].shape != shape:
