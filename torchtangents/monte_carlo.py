@@ -80,8 +80,7 @@ def monte_carlo(
             return empirical.kernels(net, x1, x2, **options)._asdict()
         if asked[0] == "ntk":
             return {"ntk": empirical.ntk(net, x1, x2, **options)}
-        smaller = {k: v for k, v in options.items() if k not in ("implementation", "parameters")}
-        return {"nngp": empirical.nngp(net, x1, x2, **smaller)}
+        return {"nngp": empirical.nngp(net, x1, x2, trace_axes=trace_axes, diagonal_axes=diagonal_axes)}
 
     estimates = sampled(model, compute, counts(n_samples), generator, reset, progress)
     return estimates if isinstance(n_samples, Iterable) else next(estimates)
