@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 
 def prepare(net: Sequence, x1: np.ndarray, x2: np.ndarray | None, outputs: Sequence[str]) -> Callable[[], tuple]:
-    """The trace over outputs, divided by their number."""
+    """The trace over outputs, divided by their number; as in the tutorial, which takes x1 and x2, by two Jacobians always."""
     import torch
     from torch.func import functional_call, jacrev, vmap
 
@@ -41,8 +41,8 @@ def prepare(net: Sequence, x1: np.ndarray, x2: np.ndarray | None, outputs: Seque
         return functional_call(model, params, (x[None],))[0]
 
     def compute() -> tuple:
-        jacobians = [vmap(jacrev(f), (None, 0))(params, t) for t in ([t1] if t2 is t1 else [t1, t2])]
-        pairs = zip(jacobians[0].values(), jacobians[-1].values(), strict=True)
+        first, second = (vmap(jacrev(f), (None, 0))(params, t) for t in (t1, t2))
+        pairs = zip(first.values(), second.values(), strict=True)
         parts = [torch.einsum("naf,maf->nm", a.flatten(2), b.flatten(2)) / a.shape[1] for a, b in pairs]
         return (sum(parts),)
 

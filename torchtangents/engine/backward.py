@@ -19,7 +19,7 @@ from .sides import self_pass
 from .tiles import mirrored, tiles
 
 _TEMPORARIES = 24  # tensors that a step leaves for its derivative, about
-_VALUES = 1 << 15  # of one step in flight: such tensors stay in cache, and their memory is used again
+_VALUES = 1 << 16  # of one step in flight, for each thread: such tensors stay in cache, and torch shares them out
 Outer = tuple[Tensor | None, Tensor | None]
 
 
@@ -137,7 +137,7 @@ def _rows(needs: Needs, ntk: bool, program: Program) -> int:
     parts = 1 + ntk + any(needs.distance.values())
     cells = [needs.grid(i).entries for i, s in enumerate(needs.steps1) if s in needs.planes]
     fit = budget(program.device) // (sum(cells) * parts * _TEMPORARIES * program.width.itemsize)
-    return max(1, min(fit, _VALUES // max(cells) if program.device.type == "cpu" else fit))
+    return max(1, min(fit, _VALUES * torch.get_num_threads() // max(cells) if program.device.type == "cpu" else fit))
 
 
 def _side(needs: Needs, ntk: bool, program: Program) -> int:
