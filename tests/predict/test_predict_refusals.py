@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+import warnings
 from typing import NamedTuple
 
 import pytest
 import torch
 
 from torchtangents.covariance.refusal import UnsupportedError
-from torchtangents.predict import Ensemble, GradientFlow, Posterior, max_learning_rate
+from torchtangents.predict import Ensemble, GradientFlow, Posterior, SingularKernelError, max_learning_rate
 
 K, Y = 2 * torch.eye(3) + 1, torch.ones(3, 2)
 NAN = torch.tensor([[3.0, 1, 1], [1, 3, float("nan")], [1, float("nan"), 3]])
@@ -124,3 +125,11 @@ def test_import_is_light(elsewhere):
     code = f"import sys, torchtangents.predict; found = {heavy} & set(sys.modules); sys.exit(repr(found) if found else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, **elsewhere)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_singular_kernel_under_a_learned_regulariser_is_refused_without_a_warning():
+    diag_reg = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(SingularKernelError):
+            Posterior(torch.ones(3, 3, dtype=torch.float64), torch.ones(3, dtype=torch.float64), diag_reg=diag_reg)

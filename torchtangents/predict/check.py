@@ -93,7 +93,8 @@ def require_noise(noise: object, points: int, k: Tensor) -> Tensor:
 def require_number(name: str, value: object, *, positive: bool = False) -> float:
     """`value` as a finite float that is >= 0, or > 0 where `positive`."""
     bound = "> 0" if positive else ">= 0"
-    number = float(value) if isinstance(value, Real) or (isinstance(value, Tensor) and value.ndim == 0) else math.nan  # type: ignore[arg-type]
+    given = value.detach() if isinstance(value, Tensor) else value
+    number = float(given) if isinstance(given, Real) or (isinstance(given, Tensor) and given.ndim == 0) else math.nan  # type: ignore[arg-type]
     if not (math.isfinite(number) and (number > 0 if positive else number >= 0)):
         raise ValueError(f"{name}: expected a finite number {bound}, got {value!r}.")
     return number
@@ -101,7 +102,7 @@ def require_number(name: str, value: object, *, positive: bool = False) -> float
 
 def require_scalar(name: str, value: object) -> float | Tensor:
     """`value` as a finite float >= 0; a 0-dim tensor stays one, so that it can have a gradient."""
-    number = require_number(name, value.detach() if isinstance(value, Tensor) else value)
+    number = require_number(name, value)
     return value if isinstance(value, Tensor) else number
 
 

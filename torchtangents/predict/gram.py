@@ -111,7 +111,7 @@ class Gram:
     def options(self) -> dict[str, Any]:
         """Arguments of a predictor that made this matrix, and the jitter added: entries of a state_dict."""
         diag_reg, absolute, _, jitter = self.diagonal
-        given = {"diag_reg": float(diag_reg), "diag_reg_absolute_scale": absolute, "jitter": jitter}
+        given = {"diag_reg": _number(diag_reg), "diag_reg_absolute_scale": absolute, "jitter": jitter}
         return given | {"jitter_added": self.jitter}
 
     def tensors(self) -> dict[str, Tensor]:
@@ -137,7 +137,7 @@ class Gram:
         return math.sqrt(torch.finfo(self.dtype).eps) * torch.linalg.matrix_norm(self.matrix.detach(), ord=1).item()
 
     def _singular(self) -> SingularKernelError:
-        given = float(self.diagonal.diag_reg)
+        given = _number(self.diagonal.diag_reg)
         return singular_error(self.plain, self._noise, given, self.diagonal.absolute, self.dtype)
 
     def _climb(self) -> Tensor | None:
@@ -171,3 +171,8 @@ class Gram:
 def symmetric(k: Tensor) -> Tensor:
     """(K + K^T) / 2, which rounding makes symmetric to the last bit."""
     return (k + k.mT) / 2
+
+
+def _number(value: float | Tensor) -> float:
+    """The number, without its gradient."""
+    return float(value.detach()) if isinstance(value, Tensor) else float(value)
