@@ -19,6 +19,7 @@ def close(name):
     return {"rtol": relative, "atol": relative / 100}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_symmetric_positive_and_tiled(name):
     net, x = NETS[name](), inputs(name, 5)

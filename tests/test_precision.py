@@ -132,6 +132,7 @@ def test_every_image_case(name):
     assert worst(NETS[name](), inputs(name, dtype=torch.float32)) < FLOAT32_POOLED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [c for c in NETS if c != "positions"])
 def test_finite_values_and_gradients_at_zero_equal_parallel_and_opposite_inputs(name):
     def special(t):

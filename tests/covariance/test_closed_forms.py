@@ -21,6 +21,8 @@ from torchtangents.covariance.spline import Spline
 
 from ..tolerances import EXACT, QUADRATURE
 
+pytestmark = pytest.mark.slow
+
 DUALS = {
     "exp": Exp(1.1, 0.4),
     "gaussian": Gaussian(1.2, -0.7),

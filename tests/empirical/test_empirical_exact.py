@@ -9,6 +9,8 @@ from torchtangents import empirical
 from .architectures import ARCHITECTURES, made
 from .jacobians import jacobians, kernel, outputs
 
+pytestmark = pytest.mark.slow
+
 EXACT = 1e-10  # relative to the largest entry, float64
 ALGORITHMS = ("structured", "jacobian", "vector_products", "auto")
 AXES = (((-1,), ()), ((), ()), ((), (-1,)))

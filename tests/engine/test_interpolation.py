@@ -12,6 +12,8 @@ from torchtangents.graph.program import record
 
 from ..tolerances import QUADRATURE
 
+pytestmark = pytest.mark.slow
+
 SMOOTH = [torch.nn.Tanh, torch.nn.Sigmoid, torch.nn.SiLU, torch.nn.ELU, torch.nn.SELU, torch.nn.Softplus]
 RANGES = [(1.0, 1.0), (0.8, 1.3), (0.3, 2.0)]
 

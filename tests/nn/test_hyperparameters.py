@@ -9,6 +9,8 @@ import torchtangents as tt
 from tests.cases import NETS, inputs
 from torchtangents.nn.hyperparameters import hyperparameters, skeleton
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", NETS)
 def test_a_skeleton_has_the_same_kernel_and_no_weights(name):

@@ -18,6 +18,8 @@ from torchtangents.predict.classification.folds import folds
 from torchtangents.predict.classification.one_hot import OneHotRegression
 from torchtangents.predict.estimator import default_network
 
+pytestmark = pytest.mark.slow
+
 KERNELS = "ntk", "nngp"
 EXACT = "regression", "cross_entropy", "dirichlet"
 QUICK = {"n_steps": 20, "n_inducing": 20}  # of "variational"

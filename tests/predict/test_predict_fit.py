@@ -11,6 +11,8 @@ from torchtangents.nn.hyperparameters import hyperparameters
 from torchtangents.predict import SingularKernelError, fit
 from torchtangents.predict.search import climb
 
+pytestmark = pytest.mark.slow
+
 DTYPE = torch.float64
 QUIET = {"progress": False}
 

@@ -19,6 +19,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import torchtangents as tt
 from torchtangents.predict import Classifier, Regressor
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"n_steps": 20, "n_inducing": 20}
 QUICKEST = [Regressor(), Classifier(), Classifier(method="dirichlet", alpha_epsilon=0.01)]
 OTHERS = [
