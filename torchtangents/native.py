@@ -105,7 +105,7 @@ def angles(q: Tensor, distance: Tensor, v1: Tensor, v2: Tensor) -> tuple[Tensor,
         >>> found is None or found[0].tolist() == [0., 3.1415927410125732]
         True
     """
-    if _native is None or q.device.type != "cpu" or q.dtype not in (torch.float32, torch.float64):
+    if _native is None or not _plain(q.detach()) or q.dtype not in (torch.float32, torch.float64):
         return None
     flat = [t.detach().expand(q.shape).contiguous().view(-1) for t in (q, distance, v1, v2)]
     out = torch.empty(3, q.numel(), dtype=q.dtype)

@@ -82,3 +82,14 @@ def test_angles_of_the_compiled_code(dtype):
     tolerance = 5e-5 if dtype == torch.float32 else SAME  # of acute angles near 0, from q alone
     for mine, theirs, unit in zip(native.angles(q, d, v1, v2), (pair.theta, pair.s, bow(pair)), (1, scale, scale), strict=True):
         assert float(((mine - theirs) / unit).abs().max()) < tolerance
+
+
+def test_parts_broadcast():
+    q = torch.tensor([[0.2]], dtype=torch.float64, requires_grad=True)
+    v1, v2 = torch.tensor([[1.0], [2.0]], dtype=torch.float64), torch.tensor([[1.0, 3.0, 4.0]], dtype=torch.float64)
+    d = v1 + v2 - 2 * q
+    slopes = [
+        torch.autograd.grad(f(Pair(v1, v2, q, d), 0.5, 0.3, True)[0].sum(), q, retain_graph=True)[0]
+        for f in (expectations, plain)
+    ]
+    torch.testing.assert_close(*slopes)

@@ -58,7 +58,7 @@ class Bent(torch.autograd.Function):
         ctx: Any, q: Tensor, distance: Tensor | None, v1: Tensor, v2: Tensor, level: Number, bend: Number, far: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         pair = Pair(v1, v2, q, distance)
-        found = None if distance is None else angles(q, distance, v1, v2)
+        found = None if distance is None or pair.shape != q.shape else angles(q, distance, v1, v2)
         theta, s, bowed = found or (pair.theta, pair.s, bow(pair))
         slope = level - bend * theta
         nngp = slope * q + bend * s
