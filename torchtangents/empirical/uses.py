@@ -68,8 +68,8 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Convolution:
-    """The weight of a convolution: the outer product of g and the windows of x, in groups."""
+class Window:
+    """Where the windows of a convolution lie."""
 
     known: Known
     kernel: tuple[int, ...]
@@ -77,6 +77,11 @@ class Convolution:
     padding: tuple[tuple[int, int], ...]
     dilation: tuple[int, ...]
     groups: int
+
+
+@dataclass(frozen=True)
+class Convolution(Window):
+    """The weight of a convolution: the outer product of g and the windows of x, in groups."""
 
     def piece(self, x: Tensor, g: Tensor) -> Piece:
         axes = len(self.kernel)
@@ -87,15 +92,8 @@ class Convolution:
 
 
 @dataclass(frozen=True)
-class Transposed:
+class Transposed(Window):
     """The weight of a transposed convolution: the outer product of x and the windows of g, in groups."""
-
-    known: Known
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
-    dilation: tuple[int, ...]
-    groups: int
 
     def piece(self, x: Tensor, g: Tensor) -> Piece:
         axes = len(self.kernel)
