@@ -19,7 +19,7 @@ from .start import propagate
 from .trace import trace
 
 if TYPE_CHECKING:
-    from . import gp
+    from . import gp, scale
 
 __version__ = installed("torchtangents", "0.1.0.dev0")
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "plot",
     "predict",
     "propagate",
+    "scale",
     "__version__",
     "show_config",
     "taylor_expand",
@@ -48,6 +49,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name == "gp":  # it imports gpytorch
-        return importlib.import_module(f"{__name__}.gp")
+    if name in ("gp", "scale"):  # they import gpytorch, and dask and zarr
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

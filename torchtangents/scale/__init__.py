@@ -1,0 +1,1 @@
+"""Kernels and solves past one machine: stored, resumable, distributed."""
