@@ -7,6 +7,7 @@ product of the gradients, at (N1 + N2) D A T O I + N1 N2 D A^2 O I. Novak, Sohl-
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -16,7 +17,8 @@ from torch import Tensor
 from .uses import Piece
 
 _WORK = 1 << 22  # numbers of one temporary
-_GRADIENTS = 1 << 20  # numbers of gradients at a time: more leave the cache, and fresh pages cost more than the product
+_GRADIENTS = 1 << 21  # numbers of gradients at a time: more leave the cache, and fresh pages cost more than the product
+_FEW, _CUTS = 16, 16  # rows of a product, and the pieces that it is cut into
 
 
 @dataclass(frozen=True)
@@ -125,13 +127,34 @@ def _inner(x1: Tensor, x2: Tensor) -> Tensor:
 
 
 def _by_gradients(p1: Piece, p2: Piece, rows: Rows) -> Tensor:
-    """The gradients some channels at a time: none is ever whole."""
+    """The gradients of one diagonal and traced output at a time, some channels at a time: none is ever whole or copied."""
     n1, n2 = len(p1.g), len(p2.g)
-    out = p1.g.new_zeros(rows.diagonal, n1, rows.free, n2, rows.free)
-    channels = p1.g.shape[-1]
-    step = max(1, math.ceil(_GRADIENTS / max(1, max(n1, n2) * rows.count * p1.g.shape[2] * p1.x.shape[-1])))
+    out = p1.g.new_zeros(rows.diagonal, n1 * rows.free, n2 * rows.free)
+    _, _, groups, _, channels = p1.g.shape
+    step = max(1, math.ceil(_GRADIENTS / max(1, max(n1, n2) * rows.free * groups * p1.x.shape[-1])))
+    g1, g2 = (p.g.unflatten(1, (rows.diagonal, rows.traced, rows.free)) for p in (p1, p2))
     for i in range(0, channels, step):
-        j1 = Piece(p1.x, p1.g[..., i : i + step], False).dense(0)
-        j2 = j1 if p1 is p2 else Piece(p2.x, p2.g[..., i : i + step], False).dense(0)
-        out += dense_product(j1, j2, rows)
-    return out
+        at = slice(i, min(channels, i + step))
+        j1, j2 = (p.g.new_empty(len(p.g), rows.free, groups, at.stop - i, p.x.shape[-1]) for p in (p1, p2))
+        for d, t in itertools.product(range(rows.diagonal), range(rows.traced)):
+            a = _gradient(p1.x, g1[:, d, t, ..., at], j1)
+            b = a if p1 is p2 else _gradient(p2.x, g2[:, d, t, ..., at], j2)
+            _add_product(out[d], a, b)
+    return out.reshape(rows.diagonal, n1, rows.free, n2, rows.free)
+
+
+def _gradient(x: Tensor, g: Tensor, out: Tensor) -> Tensor:
+    """Inputs (n, G, T, I) and cotangents (n, free, G, T, O) as gradients (n free, numbers), written to `out`."""
+    for a, k in itertools.product(range(g.shape[1]), range(g.shape[2])):
+        torch.bmm(g[:, a, k].mT, x[:, k], out=out[:, a, k])
+    return out.flatten(2).flatten(0, 1)
+
+
+def _add_product(out: Tensor, j1: Tensor, j2: Tensor) -> None:
+    """out += j1 j2^T. Products of few long rows are cut, because a library's matrix product reads them at a quarter of the speed."""
+    numbers = j1.shape[1]
+    if max(out.shape) <= _FEW and numbers % _CUTS == 0:
+        cut1, cut2 = (j.unflatten(1, (_CUTS, -1)).transpose(0, 1) for j in (j1, j2))
+        out += torch.bmm(cut1, cut2.mT).sum(0)
+    else:
+        out.addmm_(j1, j2.mT)

@@ -204,7 +204,7 @@ def _one(
             network = Network(model, chosen, {}, first, leaf)
     elif explain and implementation == "structured":
         counts = costs(network, axes, n1, n2)
-    other = network if second is None else Network(model, chosen, network.rules, second, leaf)
+    other = network if second is None or second.like(first) else Network(model, chosen, network.rules, second, leaf)
     tiles = Tiles.of(network, axes, n1, n2, tile)
     if explain:
         print(described(network, axes, n1, n2, tiles, implementation, counts))

@@ -12,6 +12,8 @@ from .outputs import Axes
 from .passes import Network
 from .terms import places_of, sizes, term
 
+_MOST = 1 << 31  # bytes of a tile, however much memory is free
+
 
 @dataclass(frozen=True)
 class Tiles:
@@ -32,7 +34,7 @@ class Tiles:
         samples = n1 + (n2 or 0)
         item = network.dtype.itemsize
         whole = samples * several * free * item * sum(p.numel() for p in network.parameters.values())
-        allowed = budget(network.trial.device)
+        allowed = budget(network.trial.device, _MOST)
         panel, column = (min(tile, n1), min(tile, n2 or n1)) if tile else (n1, n2 or n1)
         held = panel + (column if n2 is not None or panel < n1 else 0)
         outputs = int((allowed / held - one) // max(1, each * free))

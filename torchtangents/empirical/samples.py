@@ -45,6 +45,13 @@ class Samples:
         """The tensors of some samples, without a gradient."""
         return tuple(self.leaves[i].detach()[rows] for i in self.at)
 
+    def like(self, other: Samples) -> bool:
+        """Whether one recording serves both: samples of the same shapes, and the same shared values."""
+        if self.spec != other.spec or self.at != other.at:
+            return False
+        pairs = zip(self.leaves, other.leaves, strict=True)
+        return all(a.shape[1:] == b.shape[1:] if i in self.at else a is b for i, (a, b) in enumerate(pairs))
+
     def call(self, forward: Callable, tensors: tuple[Tensor, ...]) -> Any:
         """Forward on other tensors in the places of these."""
         leaves = list(self.leaves)

@@ -52,9 +52,9 @@ def pair_bytes(needs: Needs, ntk: bool, dtype: torch.dtype) -> tuple[int, int]:
     return most * dtype.itemsize, widest
 
 
-def budget(device: torch.device) -> int:
-    """Bytes that one tile may take."""
-    return max(1 << 24, min(free_bytes(device) // 4, _MOST))
+def budget(device: torch.device, most: int = _MOST) -> int:
+    """Bytes that one tile may take: a quarter of what is free, `most` at most."""
+    return max(1 << 24, min(free_bytes(device) // 4, most))
 
 
 def rows_that_fit(sizes: tuple[int, int], device: torch.device) -> int:
