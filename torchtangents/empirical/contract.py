@@ -151,7 +151,7 @@ def _gradient(x: Tensor, g: Tensor, out: Tensor) -> Tensor:
 
 
 def _add_product(out: Tensor, j1: Tensor, j2: Tensor) -> None:
-    """out += j1 j2^T. Products of few long rows are cut, because a library's matrix product reads them at a quarter of the speed."""
+    """out += j1 j2^T. A product of few long rows is cut: libraries read such rows at a quarter of the memory's speed."""
     numbers = j1.shape[1]
     if max(out.shape) <= _FEW and numbers % _CUTS == 0:
         cut1, cut2 = (j.unflatten(1, (_CUTS, -1)).transpose(0, 1) for j in (j1, j2))
