@@ -7,8 +7,11 @@ import math
 from dataclasses import dataclass
 
 from ..covariance.grid import Planes
+from ..display import html_table, text_table
 from ..graph.program import Program
 from .needs import Needs, output_planes, pair_needs
+
+_HEADER, _NUMBERS = ("layer", "step", "positions", "planes", "which", "cost a pair"), (3, 5)
 
 
 @dataclass(frozen=True)
@@ -34,24 +37,29 @@ class Trace:
     def _cost(self, index: int) -> int:
         return self.needs.grid(index).entries * self.needs.steps1[index].cost()
 
-    def __str__(self) -> str:
-        rows = [("layer", "step", "positions", "planes", "which", "cost a pair")]
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows = []
         for i, step in enumerate(self.needs.steps1):
             planes = self.needs.planes[step]
             positions = "x".join(map(str, step.size)) or "-"
-            rows.append(
-                (step.layer or "input", repr(step), positions, f"{_count(planes):,}", _described(planes), f"{self._cost(i):,}")
+            cells = (
+                step.layer or "input",
+                repr(step),
+                positions,
+                f"{_count(planes):,}",
+                _described(planes),
+                f"{self._cost(i):,}",
             )
-        widths = [max(len(r[c]) for r in rows) for c in range(6)]
-        lines = [
-            "  ".join(
-                cell.rjust(w) if c in (3, 5) else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
-        return "\n".join(line.rstrip() for line in [*lines, f"total: {self.cost:,} operations a pair"])
+            rows.append(cells)
+        return rows
+
+    def __str__(self) -> str:
+        return f"{text_table(_HEADER, self._rows(), _NUMBERS)}\ntotal: {self.cost:,} operations a pair"
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(_HEADER, self._rows(), _NUMBERS, f"{self.cost:,} operations a pair")
 
 
 def trace_of(program: Program) -> Trace:

@@ -59,6 +59,8 @@ class Ensemble(Persistent):
         tensor([ 1., -1.,  0.])
     """
 
+    _shown = ("kernel", "method", "learning_rate")
+
     def __init__(
         self,
         net: nn.Module,

@@ -57,6 +57,8 @@ class GradientFlow(Persistent):
         (tensor([ 0.6321, -0.6321]), tensor([0.6321]))
     """
 
+    _shown = ("loss", "method", "learning_rate", "momentum")
+
     def __init__(
         self,
         k_train_train: Tensor,

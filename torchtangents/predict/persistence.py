@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..display import Shown
+
 HEADER, VERSION = "torchtangents", 1
 
 
@@ -51,8 +53,19 @@ def require_entry(state: dict[str, Tensor], name: str, shape: tuple[int, ...] | 
     return value
 
 
-class Persistent:
-    """What can be saved, loaded and moved by its `state_dict`."""
+class Persistent(Shown):
+    """What can be saved, loaded and moved by its `state_dict`, and shown by its options and sizes."""
+
+    gram: Any
+    y_train: Tensor
+    _shown: tuple[str, ...] = ()  # attributes that say what it is
+
+    def _facts(self) -> dict[str, object]:
+        n, *outputs = self.y_train.shape
+        given = self.gram.options()
+        facts = {name: getattr(self, name) for name in self._shown}
+        facts |= {"diag_reg": given["diag_reg"], "points": n, "outputs": tuple(outputs), "dtype": self.gram.dtype}
+        return facts | ({"jitter_added": given["jitter_added"]} if given["jitter"] else {})
 
     def state_dict(self) -> dict[str, Tensor]:
         """A flat dictionary of contiguous tensors, with the factors computed so far; torch.save and safetensors write it."""
