@@ -46,7 +46,8 @@ class Dual:
 
     def mean_slope(self, v: Tensor) -> Tensor:
         """E f'(u) for u of variance v, f' where it exists."""
-        from .quadrature import Quadrature, derivative
+        from .price import derivative
+        from .quadrature import Quadrature
 
         return Quadrature(derivative(self.function), self.breakpoints, f"the slope of {self}").mean(v)
 
@@ -68,7 +69,8 @@ class Dual:
 
     def gain(self, pair: Pair) -> Tensor:
         """E u f'(u) v f'(v), what a trained gain before f adds to the NTK."""
-        from .quadrature import Quadrature, derivative
+        from .price import derivative
+        from .quadrature import Quadrature
 
         slope = derivative(self.function)
         return Quadrature(lambda u: u * slope(u), self.breakpoints, f"u f'(u) of {self}").nngp(pair)

@@ -19,34 +19,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..native import transformed
 from .dual import Dual
 from .pair import Pair
 from .panels import LIMIT, panel_rule, rotated_panels
+from .price import derivative, expected
 from .refusal import placed
 
 _TOLERANCE = 2e-10  # of the one-dimensional integrals; the two-dimensional ones stay below 1e-8
+_FINER = math.sqrt(2)  # nodes for derivatives: the trapezoid rule's error is squared with twice the nodes
 _BEYOND = 5e-9  # of E f^2 that may lie outside the nodes
 _SPACINGS = [0.6 / 2 ** (k / 2) for k in range(13)]
 _DIVISIONS = [1, 2, 3, 4, 6, 8, 12]
-_BUDGET = 1 << 21  # integrand values at a time
-
-
-def derivative(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """f' by automatic differentiation, elementwise."""
-
-    def slope(x: Tensor) -> Tensor:
-        if transformed(x):
-            return torch.func.jvp(function, (x,), (torch.ones_like(x),))[1]
-        with torch.inference_mode(False), torch.enable_grad():
-            inner = x if x.requires_grad else x.detach().clone().requires_grad_()
-            value = function(inner)
-            if not value.requires_grad:
-                return torch.zeros_like(x)
-            (out,) = torch.autograd.grad(value.sum(), inner, create_graph=x.requires_grad, allow_unused=True)
-        return torch.zeros_like(x) if out is None else out
-
-    return slope
+_BUDGET = 1 << 17  # integrand values at a time: they stay in cache
 
 
 class Quadrature(Dual):
@@ -141,6 +125,14 @@ class Quadrature(Dual):
             )
 
     def _integrate(self, function: Callable[[Tensor], Tensor], pair: Pair) -> Tensor:
+        """E function(u) function(v)."""
+        rule = functools.partial(self._rotated, function, 1.0)
+        if self.breakpoints:  # where a slope jumps, the second derivative is no function
+            return rule(function, function, pair)
+        return expected(function, pair, rule, functools.partial(self._rotated, function, _FINER))
+
+    def _rotated(self, judged: Callable, finer: float, f: Callable, g: Callable, pair: Pair) -> Tensor:
+        """E f(u) g(v) on the nodes that `judged`, of which both are derivatives, asks for, `finer` times as many."""
         shape, dtype = pair.shape, pair.q.dtype
         pair = pair.to(torch.float64)
         flip = torch.where(pair.q < 0, -1.0, 1.0).to(pair.q)
@@ -148,8 +140,8 @@ class Quadrature(Dual):
         x, y, cos, sin, flip = (t.expand(shape).reshape(-1, 1) for t in (pair.x, pair.y, phi.cos(), phi.sin(), flip))
         if not len(x):
             return pair.q.expand(shape).to(dtype)
-        level = self._resolution(function, torch.cat([x, y]))
-        run = functools.partial(self._piece, function, level)
+        level = self._resolution(judged, torch.cat([x, y])) / finer
+        run = functools.partial(self._piece, f, g, level)
         return in_pieces(run, [x, y, cos, sin, flip], max(1, _BUDGET // self._nodes(level))).reshape(shape).to(dtype)
 
     def _nodes(self, level: float) -> int:
@@ -158,7 +150,9 @@ class Quadrature(Dual):
         n = len(self.breakpoints)
         return (n * n + 8 * n + 3) * (2 * n + 2) * (int(level) * 16) ** 2
 
-    def _piece(self, function: Callable, level: float, x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, flip: Tensor) -> Tensor:
+    def _piece(
+        self, f: Callable, g: Callable, level: float, x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, flip: Tensor
+    ) -> Tensor:
         """The double integral for some pairs; every argument (M, 1)."""
         if self.breakpoints:
             z1, z2, w = rotated_panels(self.breakpoints, int(level), x, y * flip, cos, sin)
@@ -166,20 +160,21 @@ class Quadrature(Dual):
             z, weight = _trapezoid(level, x)
             z1, z2, w = z[..., None], z[..., None, :], weight[..., None] * weight[..., None, :]
         along, across = cos[..., None] * z1, sin[..., None] * z2
-        value = function(x[..., None] * (along + across)) * function((flip * y)[..., None] * (along - across))
+        value = f(x[..., None] * (along + across)) * g((flip * y)[..., None] * (along - across))
         return (value * w).sum((-2, -1))
 
 
 def in_pieces(run: Callable[..., Tensor], columns: list[Tensor], size: int) -> Tensor:
     """run(*columns), some rows at a time, and recomputed for its derivative, so that memory stays small."""
-    parts = []
-    for i in range(0, len(columns[0]), size):
-        piece = [t[i : i + size] for t in columns]
-        if torch.is_grad_enabled() and any(t.requires_grad for t in piece):
-            parts.append(torch.utils.checkpoint.checkpoint(run, *piece, use_reentrant=False))
-        else:
-            parts.append(run(*piece))
-    return torch.cat(parts)
+    rows = len(columns[0])
+    cuts = [slice(i, min(rows, i + size)) for i in range(0, rows, size)]
+    if torch.is_grad_enabled() and any(t.requires_grad for t in columns):
+        pieces = ([t[cut] for t in columns] for cut in cuts)
+        return torch.cat([torch.utils.checkpoint.checkpoint(run, *piece, use_reentrant=False) for piece in pieces])
+    out = columns[0].new_empty(rows)  # at once: small results between large temporaries keep an allocator from reusing those
+    for cut in cuts:
+        out[cut] = run(*(t[cut] for t in columns))
+    return out
 
 
 def _trapezoid(spacing: float, like: Tensor) -> tuple[Tensor, Tensor]:
