@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,17 @@ import torch
 from ..engine.backend import NAMES
 from ..engine.memory import free_bytes
 from ..engine.progress import watched
+from . import cluster
 from .chunks import chunk_bytes
 from .grid import Place
 from .handle import Handle, sized
 from .inputs import Data
-from .job import Job
+from .job import Job, memory_of
 from .local import run_here
 from .manifest import Manifest, differences, versions
 from .store import Store
 from .watch import Watch, announce
 from .work import KINDS, Analytic, Function, kernel_of
-
-_COPIES = 6  # of a tile of one kind in memory at once: computed, turned, padded, waiting to be written
 
 
 def open(store: str | os.PathLike[str]) -> Handle:
@@ -53,7 +52,7 @@ def compute(
     model_or_kernel_fn: Any, x1: Any, x2: Any = None, store: str | os.PathLike[str] = "k.zarr",
     kinds: Sequence[str] = KINDS, client: Any = None, devices: Any = None, tile: int | None = None,
     progress: bool | None = None, backend: str = "auto", attributes: dict[str, Any] | None = None,
-    *, append: bool = False,
+    *, append: bool = False, processes: int | None = None,
 ) -> Handle:  # fmt: skip
     """Compute a kernel of any size into a store on disk, or continue one.
 
@@ -102,8 +101,28 @@ def compute(
         if places:
             _require_space(held, places, progress)
             with Watch(held, len(places), progress) as watch:
-                run_here(job, places, watch.done)
+                _run(job, places, watch.done, client, devices, processes)
     return Handle(held, job)
+
+
+def _run(
+    job: Job, places: list[Place], done: Callable[[dict[str, Any]], None], client: Any, devices: Any, processes: int | None
+) -> None:
+    """Where the tiles are computed: on a cluster, in processes of this machine, or here."""
+    if client is not None:
+        job.device = devices
+        cluster.run_on(client, job, places, done)
+    elif processes is not None or isinstance(devices, (list, tuple)):
+        job.device = None if devices is None else [str(d) for d in devices]
+        count = min(processes or len(devices), len(places))
+        job.threads = max(1, len(os.sched_getaffinity(0)) // count)
+        with cluster.workers_here(count, job.threads) as workers:
+            cluster.run_on(workers, job, places, done)
+    else:
+        if devices is not None:
+            job.device = devices
+            job.kernel.to(devices)
+        run_here(job, places, done)
 
 
 def _asked(
@@ -146,7 +165,7 @@ def _asked(
 def _side(kernel: Analytic | Function, x: Data, itemsize: int) -> int:
     """Inputs on a side of a tile: some seconds of work, while inputs and results fit in an eighth of the free memory."""
     side, most = kernel.side(x), free_bytes(torch.device("cpu")) // 8
-    while side > 1 and side * (2 * x.row_bytes + len(kernel.kinds) * _COPIES * itemsize * side) > most:
+    while side > 1 and memory_of(side, x.row_bytes, len(kernel.kinds), itemsize) > most:
         side //= 2
     return side
 

@@ -116,6 +116,12 @@ class Store:
             if any(there[kind].get(at) != size for kind in there for at in self.grid.stored(place))
         ]
 
+    def missing_files(self, place: Place) -> bool:
+        """Whether a tile is not there, by the size of its files."""
+        size = chunk_bytes(self.manifest.tile, self.manifest.numpy_dtype)
+        paths = [chunk_path(self.root, kind, at) for kind in self.manifest.kinds for at in self.grid.stored(place)]
+        return any(not p.exists() or p.stat().st_size != size for p in paths)
+
     def _sizes(self, kind: str) -> dict[Place, int]:
         found = {}
         folder = self.root / kind / "c"
