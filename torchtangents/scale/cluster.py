@@ -24,6 +24,7 @@ from .manifest import versions
 
 _RETRIES = 2  # of a task that raises
 _DEATHS = 4  # times that dask may give up on a tile because its workers died, each after `distributed.scheduler.allowed-failures`
+_GONE = "client: the scheduler is gone; start one and call compute again, which continues."
 _AHEAD = 3  # tasks a worker's thread that wait, so that the scheduler never holds more than a few
 
 Record = dict[str, Any]
@@ -36,11 +37,15 @@ def run_on(client: Any, job: Job, places: list[Place], done: Callable[[Record], 
         RuntimeError: the scheduler is gone, or workers die whenever they compute one tile.
         FileNotFoundError: workers cannot see the store.
     """
+    from distributed import CommClosedError
+
     path = job.send()
     try:
         client.wait_for_workers(1)
         _require_fit(client, path)
         _feed(client, path, iter(places), _resources(client, job), done)
+    except CommClosedError as error:
+        raise RuntimeError(_GONE) from error
     finally:
         shutil.rmtree(path.parent, ignore_errors=True)  # tells workers that still compute that no one waits
 
@@ -85,7 +90,7 @@ def _feed(client: Any, path: Path, places: Iterator[Place], resources: dict[str,
 def _require_alive(client: Any, place: Place, deaths: int) -> None:
     """Go on after the loss of a task, unless there is no reason to hope."""
     if client.status != "running":
-        raise RuntimeError("client: the scheduler is gone; start one and call compute again, which continues.")
+        raise RuntimeError(_GONE)
     if deaths > _DEATHS:
         raise RuntimeError(
             f"client: workers died {deaths} times over while they computed tile {place}; look at their memory, or use a "
