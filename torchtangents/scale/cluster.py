@@ -81,14 +81,16 @@ class _Feed:
                 place = self.flying.pop(future)
                 if future.status == "finished":
                     done(future.result())
-                elif future.status == "error" and not isinstance(future.exception(), KilledWorker):
-                    raise future.exception()
+                elif future.status == "error" and not isinstance(error := future.exception(), KilledWorker):
+                    del future  # a traceback that is kept holds no tasks
+                    raise error
                 else:
                     self.deaths[place] += 1
                     _require_alive(self.client, place, self.deaths[place])
                     self._submit(place)
         finally:
             self.client.cancel(list(self.flying), force=True)
+            self.flying.clear()
 
     def _fill(self) -> bool:
         """Submit what there is room for; whether anything is left to wait for."""
