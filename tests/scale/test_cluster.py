@@ -251,6 +251,8 @@ def test_scheduler_and_client_are_killed(deployed, tmp_path, who):
     handle = tt.scale.open(store)
     missing, recorded = handle.store.missing(), len(handle.records)
     assert 0 < len(missing) < 55
+    if "client" not in who:
+        return
     (tmp_path / "s.json").unlink()
     *_, again = deployed()
     _, said = again.communicate(timeout=100)

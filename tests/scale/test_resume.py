@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ import torch
 import torchtangents as tt
 from tests.scale.conftest import fully_connected, tiles
 from torchtangents.scale import chunks
+from torchtangents.scale.local import run_here
 
 
 class Stop(Exception):
@@ -174,6 +177,25 @@ def test_size_is_announced(compute, capsys):
     said = capsys.readouterr().err
     assert "nngp and ntk of Sequential, 20 x 20 float32; 6 of 6 tiles of 8 x 8 to compute, 4.7 KB to write" in said
     assert "6/6" in said
+
+
+def test_two_writers_without_a_lock(compute, tmp_path):
+    """Where a file system has no locks, or a worker outlives its client: tiles are whole, and alike whoever writes them."""
+    net, x = fully_connected(), torch.randn(30, 5)
+    whole = compute(net, x, tile=4)
+    copy = compute(net, x, tile=4, store=tmp_path / "copy")
+    places = list(copy.store.grid.places())
+    for place in places:
+        copy.store.discard(place)
+    orders = [places, places[::-1]]
+    writers = [threading.Thread(target=run_here, args=(replace(copy._job), order, copy.store.record)) for order in orders]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert copy.verify() == []
+    assert len(copy.records) == 3 * len(places)
+    assert all(torch.equal(copy.torch(kind=kind), whole.torch(kind=kind)) for kind in whole.kinds)
 
 
 CHILD = """
