@@ -69,8 +69,7 @@ class Cluster:
             self._block = lambda i, j: blocks[i, j]
         elif hasattr(array, "chunks"):
             source = delayed(array, name=f"kernel-{uuid.uuid4().hex}", traverse=False)
-            fetch = delayed(read)
-            self._block = lambda i, j: fetch(source, cuts[i], cuts[j])
+            self._block = lambda i, j: (source, cuts[i], cuts[j])  # read inside the task that needs it: no tile travels
         else:
             raise TypeError(
                 f"{square.name}: expected a stored kernel, a zarr or a dask array with client=, got {type(array).__name__}, "
@@ -108,7 +107,7 @@ class Cluster:
 
 
 def _tensor(block: Any) -> Tensor:
-    return block if isinstance(block, Tensor) else read(block, slice(None), slice(None))
+    return read(*block) if isinstance(block, tuple) else read(block, slice(None), slice(None))
 
 
 def _look(block: Any, mirror: Any, on_diagonal: bool) -> Look:

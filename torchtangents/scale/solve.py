@@ -187,7 +187,8 @@ def _indefinite(error: CurvatureError, dtype: torch.dtype, scale: float, shift: 
     return SingularKernelError(
         f"{NAME} with diag_reg={shift / scale:g} is not positive definite, or singular to the accuracy of {dtype}: its smallest "
         f"eigenvalue is {error.quotient / scale:.3g} of its mean diagonal ({scale:.3g}) or less, found at iteration "
-        f"{error.iteration}; duplicate inputs, rounding or a wrong matrix are the usual causes; pass diag_reg={suggestion:g} or more.",
+        f"{error.iteration}; duplicate inputs, rounding or a wrong matrix are the usual causes; pass diag_reg={suggestion:g}, or "
+        "more if that is refused too.",
         relative,
         suggestion,
     )
@@ -217,9 +218,9 @@ def _targets(y: Any, points: int) -> Tensor:
         y = torch.from_numpy(y.astype(np.float64))
     elif not isinstance(y, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor or a numpy array, got {type(y).__name__}; convert it.")
-    y = require_tensor(name, y).detach()
     if y.device.type != "cpu":
         raise ValueError(f"{name}: expected a tensor in the computer's memory, got one on {y.device}; pass y.cpu().")
+    y = require_tensor(name, y).detach()
     if y.ndim not in (1, 2) or len(y) != points or y.numel() == 0:
         shape = tuple(y.shape)
         raise ValueError(f"{name}: expected shape ({points},) or ({points}, outputs), got {shape}; one row for each training point.")

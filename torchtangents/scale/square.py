@@ -150,11 +150,12 @@ class Square:
 
     def row(self, n: int) -> Tensor:
         """Row n (N,) in float64; reads no other row that is not in a chunk with it."""
+        if not self._held:
+            return self._part(n, slice(0, len(self)))
         b = next(i for i, rows in enumerate(self.cuts) if rows.stop > n)
-        parts = []
+        local, parts = n - self.cuts[b].start, []
         for j in range(len(self.cuts)):
             held = self._held.get((min(b, j), max(b, j)))
-            local = n - self.cuts[b].start
             parts.append(self._part(n, self.cuts[j]) if held is None else (held[local] if b <= j else held[:, local]).double())
         return torch.cat(parts)
 
