@@ -138,7 +138,10 @@ def test_save_and_load(method, tmp_path):
     assert torch.equal(again.predict(k_test), solution.predict(k_test))
     assert repr(again) == repr(solution)
     assert vars(again).keys() == vars(solution).keys()
-    assert all(torch.equal(v, getattr(solution, n)) if n in ("alpha", "residuals") else v == getattr(solution, n) for n, v in vars(again).items())
+    assert all(
+        torch.equal(v, getattr(solution, n)) if n in ("alpha", "residuals") else v == getattr(solution, n)
+        for n, v in vars(again).items()
+    )
     with pytest.raises(AttributeError):
         again.method = "other"
 

@@ -55,7 +55,9 @@ def test_product_is_that_of_the_whole_matrix(kernel, tile):
     k, _, y = KERNELS[kernel]()
     square = Square("k", k, "ntk", tile)
     for _ in range(2):  # before and after the survey has found the triangles equal
-        torch.testing.assert_close(Here(square)(y.double()), (k.double() + k.double().mT) / 2 @ y.double(), rtol=1e-13, atol=1e-10)
+        torch.testing.assert_close(
+            Here(square)(y.double()), (k.double() + k.double().mT) / 2 @ y.double(), rtol=1e-13, atol=1e-10
+        )
         Here(square).survey()
 
 
@@ -242,7 +244,9 @@ def test_the_interval_spares_writes(tmp_path, monkeypatch):
 
 def test_rounding_is_reported():
     k, _, y = random(torch.float64)
-    with pytest.raises(ConvergenceError, match=r"at most 1e-17, got .* rounding .* larger tolerance, or a larger diag_reg") as caught:
+    with pytest.raises(
+        ConvergenceError, match=r"at most 1e-17, got .* rounding .* larger tolerance, or a larger diag_reg"
+    ) as caught:
         solve(k, y, **OPTIONS | {"tolerance": 1e-17})
     assert caught.value.solution.residuals.max() < 1e-13
     assert caught.value.solution.iterations < 200
@@ -271,7 +275,9 @@ def test_negative_curvature_is_refused(rank):
     k = vectors * values @ vectors.mT
     k = (k + k.mT) / 2
     options = OPTIONS | {"preconditioner_rank": rank}
-    with pytest.raises(SingularKernelError, match=r"diag_reg=0.001 is not positive definite.*pass diag_reg=.*, or more") as caught:
+    with pytest.raises(
+        SingularKernelError, match=r"diag_reg=0.001 is not positive definite.*pass diag_reg=.*, or more"
+    ) as caught:
         solve(k, y, **options)
     assert -0.2 / k.diagonal().mean() <= caught.value.smallest_eigenvalue < 0  # a bound from above
     assert solve(k, y, **options | {"diag_reg": max(0.1, caught.value.diag_reg)}).residuals.max() <= 1e-6

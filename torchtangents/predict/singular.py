@@ -44,7 +44,7 @@ def raised(k: Tensor, amount: float | Tensor) -> Tensor:
 
 
 def remedy(values: Tensor, scale: float, dtype: torch.dtype) -> float | None:
-    """The least power of ten, relative to the mean diagonal `scale`, that makes a matrix of eigenvalues `values` safely definite."""
+    """The least power of ten, relative to the mean diagonal `scale`, that makes eigenvalues `values` safely positive."""
     if not scale > 0:
         return None
     floor = math.sqrt(torch.finfo(dtype).eps)

@@ -58,7 +58,8 @@ class Preconditioner:
             return
         rounding = len(square) * torch.finfo(square.dtype).eps
         operator = Rows(diagonal, row=square.row)
-        factor = operator.pivoted_cholesky(rank=min(rank, len(square)), error_tol=max(shift / largest, rounding))  # (N, R)
+        tolerance = max(shift / largest, rounding)
+        factor: Any = operator.pivoted_cholesky(rank=min(rank, len(square)), error_tol=tolerance)  # (N, R)
         sound = torch.isfinite(factor).all(0)
         factor = factor[:, : int(sound.long().cumprod(0).sum())]  # rounding ends it where no positive pivot is left
         left = (diagonal - factor.square().sum(1)).clamp(min=0).mean().item()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .square import Square, merged, read
-from .survey import Look, Survey, inspect, survey
+from .survey import Look, Survey, Tally, inspect, survey
 
 _PANEL = 256  # rows of a tile that are float64 at once: they stay in the cache for both products
 
@@ -78,11 +77,11 @@ class Cluster:
 
     def survey(self, progress: bool | None = None) -> Survey:
         """The first pass, see `survey`, on the workers."""
-        look = self._delayed(_look, nout=1)
-        places = self.square.places
-        tasks = [look(self._block(i, j), self._mirror(i, j), i == j) for i, j in places]
-        looks: Sequence[Look] = self._run(tasks)
-        return survey(self.square, progress, dict(zip(places, looks, strict=True)))
+        look, places, tally = self._delayed(_look), self.square.places, Tally(self.square)
+        looks = self._run([look(self._block(i, j), self._mirror(i, j), i == j) for i, j in places])
+        for place, found in zip(places, looks, strict=True):
+            tally.add(*place, found)
+        return tally.result()
 
     def __call__(self, p: Tensor) -> Tensor:
         """K p (N, C) for p (N, C) in float64."""

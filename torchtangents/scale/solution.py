@@ -81,8 +81,8 @@ class Solution:
             bad = (~torch.isfinite(tile)).nonzero()
             if len(bad):
                 row, column = bad[0].tolist()
-                value = tile[row, column].item()
-                raise ValueError(f"{name}: expected finite numbers, got {value} at index {(i + row, j + column)}; compute it again.")
+                value, index = tile[row, column].item(), (i + row, j + column)
+                raise ValueError(f"{name}: expected finite numbers, got {value} at index {index}; compute it again.")
             mean[i : i + tall] += tile.double() @ self.alpha[j : j + wide]
         return mean.reshape(len(mean), *self.output_shape).to(self.dtype)
 

@@ -96,7 +96,7 @@ def solve(
     y = _targets(y_train, len(square))  # (N, C)
     given = y_train.shape[1:]
     free = free_bytes(torch.device("cpu")) if memory is None else _count("memory", memory, 1)
-    needed = state_bytes(*y.shape, square.largest)
+    needed = state_bytes(len(square), y.shape[1], square.largest)
     if method == "auto":
         method = "cholesky" if needed <= free and checkpoint is None and client is None else "cg"
     elif method == "cholesky" and checkpoint is not None:
@@ -108,8 +108,8 @@ def solve(
     if method == "cholesky":
         if needed > free:
             raise MemoryError(
-                f'method="cholesky": expected {_gib(needed)} of memory for {len(square)} points in float64, got {_gib(free)} free; '
-                'use method="cg", which reads the kernel tile by tile.'
+                f'method="cholesky": expected {_gib(needed)} of memory for {len(square)} points in float64, got {_gib(free)} '
+                'free; use method="cg", which reads the kernel tile by tile.'
             )
         x, found = solve_cholesky(square, b, amount, progress)
         shift, iterations = amount * found.scale, 0
@@ -151,9 +151,7 @@ def _iterate(
     inverse = Preconditioner(square, found.diagonal, shift, rank)
     state = State.start(b, inverse) if state is None else state
     try:
-        residuals, failure = conjugate_gradients(
-            lambda p: engine(p) + shift * p, b, inverse, state, limits, saved.save, progress
-        )
+        residuals, failure = conjugate_gradients(lambda p: engine(p) + shift * p, b, inverse, state, limits, saved.save, progress)
     except CurvatureError as error:
         raise _indefinite(error, square.dtype, found.scale, shift) from error
     return state.x, residuals, state.iteration, failure
@@ -166,8 +164,8 @@ def _shift(square: Square, found: Survey, diag_reg: float) -> float:
     if not least.item() > 0:
         value = found.diagonal[at].item()
         raise SingularKernelError(
-            f"{NAME} is not positive definite with diag_reg={diag_reg:g}: its diagonal is {value:.3g} at index {at.item()}; check "
-            "the kernel.",
+            f"{NAME} is not positive definite with diag_reg={diag_reg:g}: its diagonal is {value:.3g} at index {at.item()}; "
+            "check the kernel.",
             value / found.scale if found.scale > 0 else math.nan,
             None,
         )
@@ -204,8 +202,8 @@ def _late(solution: Solution, failure: str, limits: Limits, dtype: torch.dtype) 
         else f"rounding ({dtype} kernel, float64 sums) allows no smaller residual; pass a larger tolerance"
     )
     return (
-        f"cg: expected relative residuals of at most {limits.tolerance:g}, got {shown} after {solution.iterations} iterations with "
-        f"diag_reg={solution.diag_reg:g}: {what}, or a larger diag_reg."
+        f"cg: expected relative residuals of at most {limits.tolerance:g}, got {shown} after {solution.iterations} iterations "
+        f"with diag_reg={solution.diag_reg:g}: {what}, or a larger diag_reg."
     )
 
 
@@ -214,7 +212,7 @@ def _targets(y: Any, points: int) -> Tensor:
     name = "y_train"
     if isinstance(y, np.ndarray):
         if y.dtype.kind != "f" or y.dtype.itemsize > 8:
-            raise TypeError(f"{name}: expected floating point numbers of at most 64 bits, got {y.dtype}; labels become one-hot rows.")
+            raise TypeError(f"{name}: expected floating point numbers of at most 64 bits, got {y.dtype}; make labels one-hot.")
         y = torch.from_numpy(y.astype(np.float64))
     elif not isinstance(y, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor or a numpy array, got {type(y).__name__}; convert it.")
@@ -222,8 +220,8 @@ def _targets(y: Any, points: int) -> Tensor:
         raise ValueError(f"{name}: expected a tensor in the computer's memory, got one on {y.device}; pass y.cpu().")
     y = require_tensor(name, y).detach()
     if y.ndim not in (1, 2) or len(y) != points or y.numel() == 0:
-        shape = tuple(y.shape)
-        raise ValueError(f"{name}: expected shape ({points},) or ({points}, outputs), got {shape}; one row for each training point.")
+        shapes = f"({points},) or ({points}, outputs), got {tuple(y.shape)}"
+        raise ValueError(f"{name}: expected shape {shapes}; one row for each training point.")
     return y.double().reshape(points, -1)
 
 

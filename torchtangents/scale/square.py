@@ -27,8 +27,9 @@ def kernel_array(name: str, k: Any, kind: str) -> Any:
         if kind not in k.kinds:
             raise ValueError(f"{name}: expected kind={kind!r} in {where}, got {tuple(k.kinds)}; pass kind=, or compute it.")
         if not k.complete:
+            done = f"{k.progress:.0%}"
             raise ValueError(
-                f"{name}: expected a complete kernel, got {where} with {k.progress:.0%} of its tiles; call tt.scale.compute again."
+                f"{name}: expected a complete kernel, got {where} with {done} of its tiles; call tt.scale.compute again."
             )
         k = getattr(k, kind)
     if any(not hasattr(k, attribute) for attribute in ("shape", "dtype", "__getitem__")):

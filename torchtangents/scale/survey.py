@@ -57,58 +57,65 @@ def inspect(upper: Tensor, lower: Tensor | None, on_diagonal: bool) -> Look:
     return Look(size.sum(1), size.sum(0), diagonal.clone(), gap, size.max().item(), digest.digest(), wrong)
 
 
-def survey(
-    square: Square,
-    progress: bool | None = None,
-    looks: dict[tuple[int, int], Look] | None = None,
-    into: Callable[[int, int, Tensor], object] | None = None,
-) -> Survey:
+def survey(square: Square, progress: bool | None = None, into: Callable[[int, int, Tensor], object] | None = None) -> Survey:
     """Read every tile once; afterwards the lower triangle is read no more where it equals the upper one.
 
     Args:
         square: the kernel.
         progress: a bar, or none, or one that appears when it takes long.
-        looks: what a cluster has found already, for each tile.
         into: is given each tile of the symmetric matrix.
 
     Raises:
         ValueError: NaN or infinity, with the tile and the entry; entries that differ from their mirror image.
     """
-    found: dict[tuple[int, int], Look] = looks or {}
-    for i, j in watched(square.places if looks is None else [], progress):
+    tally = Tally(square)
+    for i, j in watched(square.places, progress):
         upper, lower = square.raw(i, j)
-        found[i, j] = inspect(upper, lower, i == j)
-        _require_finite(square, i, j, found[i, j])
+        tally.add(i, j, inspect(upper, lower, i == j))
         tile = square.keep(i, j, upper if lower is None else merged(upper, lower))
         if into is not None:
             into(i, j, tile)
-    sums = torch.zeros(len(square), dtype=torch.float64)
-    digest = hashlib.blake2b(f"{len(square)} {square.dtype} {square.cuts}".encode(), digest_size=20)
-    for (i, j), look in sorted(found.items()):
-        _require_finite(square, i, j, look)
-        sums[square.cuts[i]] += look.rows
-        if i != j:
-            sums[square.cuts[j]] += look.columns
-        digest.update(look.digest)
-    gap, most = max(look.gap for look in found.values()), max(look.most for look in found.values())
-    if gap > math.sqrt(torch.finfo(square.dtype).eps) * most:
-        raise ValueError(
-            f"{square.name}: expected a symmetric matrix, got entries that differ by {gap:.3g} from their mirror image; "
-            "pass the kernel of x_train with itself."
-        )
-    square.upper_only = gap == 0
-    diagonal = torch.cat([found[i, i].diagonal for i in range(len(square.cuts))])
-    return Survey(diagonal, sums.max().item(), digest.hexdigest())
+    return tally.result()
 
 
-def _require_finite(square: Square, i: int, j: int, look: Look) -> None:
-    if look.wrong is not None:
-        row, column, value = look.wrong
-        index = (square.cuts[i].start + row, square.cuts[j].start + column)
-        raise ValueError(
-            f"{square.name}: expected finite numbers, got {value} at index {index}, in tile {(i, j)} of "
-            f"{square.largest} x {square.largest}; compute that tile again (`verify` of a stored kernel finds damaged ones)."
-        )
+class Tally:
+    """Looks at all tiles, added up in the order in which they come."""
+
+    def __init__(self, square: Square):
+        self.square = square
+        self.sums = torch.zeros(len(square), dtype=torch.float64)
+        self.diagonal = torch.zeros(len(square), dtype=torch.float64)
+        self.gap = self.most = 0.0
+        self.digest = hashlib.blake2b(f"{len(square)} {square.dtype} {square.cuts}".encode(), digest_size=20)
+
+    def add(self, i: int, j: int, look: Look) -> None:
+        """One more tile; refuses NaN and infinity."""
+        rows, columns = self.square.cuts[i], self.square.cuts[j]
+        if look.wrong is not None:
+            row, column, value = look.wrong
+            index = (rows.start + row, columns.start + column)
+            raise ValueError(
+                f"{self.square.name}: expected finite numbers, got {value} at index {index}, in tile {(i, j)} of "
+                f"{self.square.largest} x {self.square.largest}; compute that tile again (`verify` of a stored kernel finds "
+                "damaged ones)."
+            )
+        self.sums[rows] += look.rows
+        if i == j:
+            self.diagonal[rows] = look.diagonal
+        else:
+            self.sums[columns] += look.columns
+        self.gap, self.most = max(self.gap, look.gap), max(self.most, look.most)
+        self.digest.update(look.digest)
+
+    def result(self) -> Survey:
+        """What all tiles say; refuses a matrix that is not symmetric to half the digits of its dtype, as `predict` does."""
+        if self.gap > math.sqrt(torch.finfo(self.square.dtype).eps) * self.most:
+            raise ValueError(
+                f"{self.square.name}: expected a symmetric matrix, got entries that differ by {self.gap:.3g} from their mirror "
+                "image; pass the kernel of x_train with itself."
+            )
+        self.square.upper_only = self.gap == 0
+        return Survey(self.diagonal, self.sums.max().item(), self.digest.hexdigest())
 
 
 def _bytes(tile: Tensor) -> memoryview:
