@@ -29,10 +29,12 @@ class Rows(LinearOperator):
         return self
 
     def _matmul(self, rhs: Tensor) -> Tensor:
-        raise NotImplementedError("Rows gives single rows; products with the whole matrix are scale.products.")
+        raise NotImplementedError("Rows gives single rows; scale.products has products with the whole matrix.")
 
     def _get_indices(self, row_index: Tensor, col_index: Tensor, *batch_indices: Any) -> Tensor:
-        (n,) = row_index.unique().tolist()  # one pivot at a time
+        n = int(row_index.flatten()[0])
+        if bool((row_index != n).any()):
+            raise NotImplementedError("Rows gives single rows; scale.products has products with the whole matrix.")
         return self.row(n)[col_index]
 
 

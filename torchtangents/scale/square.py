@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor
 from ..predict.check import require_choice
 
 _LEAST = 1024  # rows of a tile where chunks are smaller: fewer, larger reads and products
+_AHEAD = 2  # tiles that are read while one is used
 KINDS = ("nngp", "ntk")
 
 
@@ -129,15 +132,8 @@ class Square:
             return upper, upper
         return upper, None if self.upper_only else read(self.array, self.cuts[j], self.cuts[i], self._compute)
 
-    def tile(self, i: int, j: int) -> Tensor:
-        """The tile (i, j), i <= j, of the symmetric matrix; in the array's dtype, or float64 where triangles differ."""
-        if (i, j) in self._held:
-            return self._held[i, j]
-        upper, lower = self.raw(i, j)
-        return self.keep(i, j, upper if lower is None else merged(upper, lower))
-
     def keep(self, i: int, j: int, tile: Tensor) -> Tensor:
-        """Hold `tile` if there is room for it."""
+        """Hold a tile of the symmetric matrix, in the array's dtype or float64 where triangles differ, if there is room."""
         size = tile.numel() * tile.element_size()
         if size <= self._room and (i, j) not in self._held:
             self._held[i, j] = tile
@@ -145,9 +141,27 @@ class Square:
         return tile
 
     def tiles(self) -> Iterator[tuple[int, int, Tensor]]:
-        """Every tile of the upper triangle, one at a time."""
-        for i, j in self.places:
-            yield i, j, self.tile(i, j)
+        """Every tile of the upper triangle, in order, one at a time."""
+        for (i, j), parts in self.ahead(lambda place: None if place in self._held else self.raw(*place)):
+            if parts is None:
+                yield i, j, self._held[i, j]
+            else:
+                yield i, j, self.keep(i, j, parts[0] if parts[1] is None else merged(*parts))
+
+    def ahead(self, reading: Callable[[tuple[int, int]], Any]) -> Iterator[tuple[tuple[int, int], Any]]:
+        """What `reading` gives for each place, in order; from files and clusters a few are read while one is used."""
+        if chunk_sizes(self.array) is None:
+            yield from ((place, reading(place)) for place in self.places)
+            return
+        waiting: deque = deque()
+        with ThreadPoolExecutor(_AHEAD) as pool:
+            for place in self.places:
+                waiting.append((place, pool.submit(reading, place)))
+                if len(waiting) > _AHEAD:
+                    done, part = waiting.popleft()
+                    yield done, part.result()
+            for done, part in waiting:
+                yield done, part.result()
 
     def row(self, n: int) -> Tensor:
         """Row n (N,) in float64; reads no other row that is not in a chunk with it."""

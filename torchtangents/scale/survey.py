@@ -69,8 +69,9 @@ def survey(square: Square, progress: bool | None = None, into: Callable[[int, in
         ValueError: NaN or infinity, with the tile and the entry; entries that differ from their mirror image.
     """
     tally = Tally(square)
+    pieces = square.ahead(lambda place: square.raw(*place))
     for i, j in watched(square.places, progress):
-        upper, lower = square.raw(i, j)
+        _, (upper, lower) = next(pieces)
         tally.add(i, j, inspect(upper, lower, i == j))
         tile = square.keep(i, j, upper if lower is None else merged(upper, lower))
         if into is not None:
