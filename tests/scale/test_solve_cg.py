@@ -310,3 +310,11 @@ def test_tiles_are_held_while_there_is_room(tmp_path):
     torch.testing.assert_close(Here(kernel)(y.double()), k.double() @ y.double())
     for n in (0, 49, 50, 149):
         assert torch.equal(kernel.row(n), k[n].double())
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_bar_tells_the_residual(progress, capfd):
+    k, _, y = random(torch.float32)
+    solve(k, y, **OPTIONS, progress=progress)
+    shown = capfd.readouterr().err
+    assert ("cg: " in shown and "residual " in shown) == progress

@@ -45,6 +45,7 @@ print(solved - before, predicted - solved, residual)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "points", "most"), [("cholesky", 3000, 1.25), ("cg", 3000, 0.2)])
 def test_peak(method, points, most, elsewhere):
     """In units of the float64 matrix, 69 MiB; a copy of it would take 2."""

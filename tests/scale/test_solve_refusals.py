@@ -110,6 +110,24 @@ def test_nan_is_found_wherever_the_kernel_lies(tmp_path):
             solve(held, Y, diag_reg=0.01, tile=TILE)
 
 
+def test_a_damaged_file_is_refused(tmp_path):
+    """Where zarr keeps checksums, as `tt.scale.compute` does."""
+    import zarr
+
+    k = K.contiguous().numpy()
+    codec = zarr.codecs.Crc32cCodec()
+    array = zarr.create_array(str(tmp_path / "k"), shape=k.shape, chunks=(50, 50), dtype="f4", compressors=[codec])
+    array[:] = k
+    solution = solve(array, Y, diag_reg=0.1, tile=50)
+    (chunk,) = (path for path in (tmp_path / "k").rglob("1") if path.is_file() and path.parent.name == "0")
+    content = bytearray(chunk.read_bytes())
+    content[1000] ^= 1
+    chunk.write_bytes(content)
+    for call in (lambda: solve(array, Y, diag_reg=0.1, tile=50), lambda: solution.predict(array)):
+        with pytest.raises(ValueError, match=r"damaged in rows 0 to \d+ and columns \d+ to 100 \(.*verify"):
+            call()
+
+
 def test_methods():
     with pytest.raises(ValueError, match="method: expected one of 'auto', 'cholesky', 'cg', got 'lu'"):
         solve(K, Y, method="lu")

@@ -79,9 +79,10 @@ def solve(
     Lee et al. 2019 (arXiv 1902.06720), equation 14, at infinite time.
 
     Example:
-        >>> import torch, torchtangents as tt
+        >>> import torch
+        >>> from torchtangents.scale.solve import solve
         >>> k = torch.tensor([[2., 1.], [1., 2.]])
-        >>> solution = tt.scale.solve(k, torch.tensor([1., -1.]), diag_reg=0.5)
+        >>> solution = solve(k, torch.tensor([1., -1.]), diag_reg=0.5)
         >>> solution
         Solution(2 points, 1 right-hand side, cholesky, diag_reg=0.5, largest relative residual 0.0e+00)
         >>> solution.predict(k)

@@ -67,8 +67,20 @@ def chunk_sizes(array: Any) -> tuple[int, int] | None:
 
 
 def read(array: Any, rows: slice, cols: slice, compute: Callable[[Any], Any] | None = None) -> Tensor:
-    """A part of `array` in its own dtype, in this process; `compute` fetches what a dask array gives."""
-    part = array[rows, cols]
+    """A part of `array` in its own dtype, in this process; `compute` fetches what a dask array gives.
+
+    Raises:
+        ValueError: the file's checksum says that it is damaged.
+    """
+    try:
+        part = array[rows, cols]
+    except ValueError as error:
+        if "checksum" not in str(error).lower():
+            raise
+        where = f"rows {rows.start} to {rows.stop} and columns {cols.start} to {cols.stop}"
+        raise ValueError(
+            f"the stored kernel is damaged in {where} ({error}); `verify` of a stored kernel finds the tile, compute mends it."
+        ) from error
     if isinstance(part, Tensor):
         return part.detach()
     if hasattr(part, "dask"):
