@@ -84,7 +84,7 @@ def solve(
         >>> k = torch.tensor([[2., 1.], [1., 2.]])
         >>> solution = solve(k, torch.tensor([1., -1.]), diag_reg=0.5)
         >>> solution
-        Solution(2 points, 1 right-hand side, cholesky, diag_reg=0.5, largest relative residual 0.0e+00)
+        Solution(2 points, 1 right-hand side, cholesky, diag_reg=0.5, largest relative residual ...)
         >>> solution.predict(k)
         tensor([ 0.5000, -0.5000])
     """
