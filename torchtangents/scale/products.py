@@ -11,7 +11,7 @@ from torch import Tensor
 from .square import Square, merged, read
 from .survey import Look, Survey, Tally, inspect, survey
 
-_PANEL = 256  # rows of a tile that are float64 at once: they stay in the cache for both products
+_PANEL = 128  # rows of a tile that are float64 at once: they stay in the cache for both products
 
 
 def both(tile: Tensor, p_rows: Tensor, p_columns: Tensor, on_diagonal: bool) -> tuple[Tensor, Tensor]:
@@ -99,7 +99,7 @@ class Cluster:
         return torch.cat(list(self._run(strips)))
 
     def _mirror(self, i: int, j: int) -> Any:
-        return None if self.square.upper_only or i == j else self._block(j, i)
+        return None if self.square.upper_only else self._block(j, i)
 
     def _run(self, tasks: list) -> Any:
         return self.client.gather(self.client.compute(tasks, retries=self._RETRIES))
@@ -116,8 +116,7 @@ def _look(block: Any, mirror: Any, on_diagonal: bool) -> Look:
 
 def _multiply(block: Any, mirror: Any, p_rows: Tensor, p_columns: Tensor, on_diagonal: bool) -> tuple[Tensor, Tensor]:
     tile = _tensor(block)
-    lower = tile if on_diagonal else None if mirror is None else _tensor(mirror)
-    return both(tile if lower is None else merged(tile, lower), p_rows, p_columns, on_diagonal)
+    return both(tile if mirror is None else merged(tile, _tensor(mirror)), p_rows, p_columns, on_diagonal)
 
 
 def _total(above: list[tuple[Tensor, Tensor]], beside: list[tuple[Tensor, Tensor]]) -> Tensor:

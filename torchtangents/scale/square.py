@@ -140,9 +140,9 @@ class Square:
     def raw(self, i: int, j: int) -> tuple[Tensor, Tensor | None]:
         """K_ij and K_ji as they are; None for K_ji where it need not be read."""
         upper = read(self.array, self.cuts[i], self.cuts[j], self._compute)
-        if i == j:
-            return upper, upper
-        return upper, None if self.upper_only else read(self.array, self.cuts[j], self.cuts[i], self._compute)
+        if self.upper_only:
+            return upper, None
+        return upper, upper if i == j else read(self.array, self.cuts[j], self.cuts[i], self._compute)
 
     def keep(self, i: int, j: int, tile: Tensor) -> Tensor:
         """Hold a tile of the symmetric matrix, in the array's dtype or float64 where triangles differ, if there is room."""

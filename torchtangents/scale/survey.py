@@ -72,6 +72,7 @@ def survey(square: Square, progress: bool | None = None, into: Callable[[int, in
     pieces = square.ahead(lambda place: square.raw(*place))
     for i, j in watched(square.places, progress):
         _, (upper, lower) = next(pieces)
+        lower = upper if i == j else lower
         tally.add(i, j, inspect(upper, lower, i == j))
         tile = square.keep(i, j, upper if lower is None else merged(upper, lower))
         if into is not None:
