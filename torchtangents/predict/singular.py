@@ -25,11 +25,15 @@ class JitterWarning(RuntimeWarning):
 
 
 def cutoff(k: Tensor, largest: float, dtype: torch.dtype) -> float:
-    """The eigenvalue of `k` (N, N) that arithmetic cannot tell from zero: rounded to `dtype`, then solved in float64.
+    """The eigenvalue of `k` (N, N) that arithmetic cannot tell from zero: rounded to `dtype`, then solved in float64."""
+    return resolution(k.shape[0], k.diagonal().mean().item(), largest, dtype)
+
+
+def resolution(n: int, scale: float, largest: float, dtype: torch.dtype) -> float:
+    """`cutoff` of a matrix of n rows with mean diagonal `scale`.
 
     Rounding moves each entry on its own, hence the spectrum by sqrt(N) eps; the solver moves it by N eps lambda_max.
     """
-    n, scale = k.shape[0], k.diagonal().mean().item()
     return max(math.sqrt(n) * torch.finfo(dtype).eps * scale, n * torch.finfo(torch.float64).eps * largest)
 
 
@@ -39,18 +43,17 @@ def raised(k: Tensor, amount: float | Tensor) -> Tensor:
     return k + torch.diag(diagonal)
 
 
-def remedy(k: Tensor, dtype: torch.dtype, values: Tensor) -> float | None:
-    """The least power of ten, relative to the mean diagonal, that makes `k`, of eigenvalues `values`, safely definite."""
-    scale = k.diagonal().mean().item()
+def remedy(values: Tensor, scale: float, dtype: torch.dtype) -> float | None:
+    """The least power of ten, relative to the mean diagonal `scale`, that makes eigenvalues `values` safely positive."""
     if not scale > 0:
         return None
     floor = math.sqrt(torch.finfo(dtype).eps)
     exponent = math.ceil(math.log10(max(floor, -2 * values[0].item() / scale)))
     for power in range(exponent, exponent + 8):
         candidate = 10.0**power
-        trial = raised(k, candidate * scale)
-        found = torch.linalg.eigvalsh(trial)
-        if found[0] > 10 * cutoff(trial, found[-1].item(), dtype):
+        amount = candidate * scale
+        least, largest = (values[end].item() + amount for end in (0, -1))
+        if least > 10 * resolution(len(values), scale + amount, largest, dtype):
             return candidate
     return None
 
@@ -58,19 +61,24 @@ def remedy(k: Tensor, dtype: torch.dtype, values: Tensor) -> float | None:
 def singular_error(k: Tensor, noise: Tensor | None, given: float, absolute: bool, dtype: torch.dtype) -> SingularKernelError:
     """The error for a kernel `k` (R, R), float64, that is singular even with `noise` (R,) and the regulariser `given`."""
     k = k.detach() if noise is None else raised(k.detach(), noise.detach())
-    scale = k.diagonal().mean().item()
-    values = torch.linalg.eigvalsh(k)
+    return spectrum_error(torch.linalg.eigvalsh(k), k.diagonal().mean().item(), given, absolute, dtype)
+
+
+def spectrum_error(
+    values: Tensor, scale: float, given: float, absolute: bool, dtype: torch.dtype, alternative: str = ", or jitter=True"
+) -> SingularKernelError:
+    """The same from the kernel's eigenvalues `values` (R,), ascending, and the mean `scale` of its diagonal."""
     relative = values[0].item() / scale if scale > 0 else math.nan
-    suggestion = remedy(k, dtype, values)
+    suggestion = remedy(values, scale, dtype)
     if suggestion is not None and absolute:
         suggestion *= scale
-    indefinite = values[0].item() < -cutoff(k, values[-1].item(), dtype)
+    indefinite = values[0].item() < -resolution(len(values), scale, values[-1].item(), dtype)
     kind = "indefinite, so it is no kernel to this accuracy, and singular" if indefinite else "singular"
     cause = "rounding or a wrong matrix is the usual cause" if indefinite else "duplicate inputs are the usual cause"
     if suggestion is None:
         advice = f"its mean diagonal is {scale:.3g}, so no diag_reg helps: check the kernel"
     else:
-        advice = f"{cause}; pass diag_reg={suggestion:g}, with which it is positive definite, or jitter=True"
+        advice = f"{cause}; pass diag_reg={suggestion:g}, with which it is positive definite{alternative}"
     return SingularKernelError(
         f"k_train_train is {kind}{f' with diag_reg={given:g}' if given else ''}: its smallest eigenvalue is "
         f"{relative:.3g} of its mean diagonal ({scale:.3g}), computed in {dtype}; {advice}.",
