@@ -53,7 +53,7 @@ def chain(net: torch.nn.Module, x: Tensor) -> tuple[Tensor, tuple[Step, ...]]:
     """The data (N, C) that reach the first random layer, and the steps from there on."""
     program = record(net, as_arguments(x, "x"))
     first, *rest = program.steps
-    for step in program.steps:
+    for step in (*rest, first):  # a layer says more than the input does
         if step.size or len(step.inputs) > 1 or (step is not first and not step.inputs):
             what = f"has positions {step.size}" if step.size else "joins several values"
             raise UnsupportedError(_refusal(step, what))

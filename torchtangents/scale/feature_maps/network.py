@@ -112,7 +112,7 @@ class NetworkFeatures(FeatureMap):
         drawn = iter(self._draw(phi))
         for step in steps:
             if isinstance(step, Random):
-                phi, psi = _affine(step, phi, psi if self.plan.ntk else None)
+                phi, psi = _affine(step, phi, psi, self.plan.ntk)
             elif isinstance(step, Scale):
                 phi, psi = step.c * phi, None if psi is None else step.c * psi
             else:
@@ -143,11 +143,14 @@ class NetworkFeatures(FeatureMap):
         return vars(self) | {"_drawn": {}}  # the seeds are enough
 
 
-def _affine(step: Random, phi: Tensor, psi: Tensor | None) -> tuple[Tensor, Tensor]:
+def _affine(step: Random, phi: Tensor, psi: Tensor | None, ntk: bool) -> tuple[Tensor, Tensor | None]:
     """[w phi, b] and [grow phi, shift, w psi], without columns of zeros."""
     one = phi.new_ones(len(phi), 1)
+    out = torch.cat([step.w * phi, *([step.b * one] if step.b else [])], 1)
+    if not ntk:
+        return out, None
     parts = [step.grow * phi, *([step.shift * one] if step.shift else []), *([] if psi is None else [step.w * psi])]
-    return torch.cat([step.w * phi, *([step.b * one] if step.b else [])], 1), torch.cat(parts, 1)
+    return out, torch.cat(parts, 1)
 
 
 def _require_direction(step: Kink, phi: Tensor, psi: Tensor | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,11 +64,12 @@ def accumulate(
     pieces(y, 1, "y")
     if len(y) != len(x):
         raise ValueError(f"y: expected one row for each of the {len(x)} inputs, got shape {tuple(y.shape)}")
+    if math.prod(y.shape[1:]) == 0:
+        raise ValueError(f"y: expected at least one output, got shape {tuple(y.shape)}")
     gram = right = None
     for piece in watched(places, progress):
         phi = map(rows(x, piece), progress=False).double()  # (n, dim)
-        target = require_tensor("y", rows(y, piece)).flatten(1) if y.ndim > 1 else require_tensor("y", rows(y, piece))[:, None]
-        target = target.to(phi)  # (n, O)
+        target = require_tensor("y", rows(y, piece)).to(phi).reshape(len(phi), -1)  # (n, O)
         if gram is None or right is None:
             gram, right = phi.new_zeros(map.dim, map.dim), phi.new_zeros(map.dim, target.shape[1])
         gram.addmm_(phi.mT, phi)
