@@ -75,7 +75,8 @@ def probe(net: torch.nn.Module, input_shape: tuple[int, ...] | None) -> tuple[in
             raise ValueError("input_shape: expected the shape of one input, because the network does not tell; got None")
         input_shape = (width,)
     try:
-        values, steps = chain(net, torch.zeros(1, *input_shape))
+        device = next((b.device for b in net.buffers()), torch.device("cpu"))  # of constants that forward may add
+        values, steps = chain(net, torch.zeros(1, *input_shape, device=device))
         return values.shape[1], steps
     except UnsupportedError:
         raise
