@@ -91,6 +91,7 @@ def test_the_spread_at_equal_inputs_is_the_one_that_is_stated(depth):
     assert 0.75 < found.std() / (2 * (depth / 256) ** 0.5) < 1.25  # 150 draws: 6% each way
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["random", "sketch"])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("depth", [2, 4])

@@ -72,7 +72,8 @@ def net(**law):
         ({"method": "sketches"}, ValueError, "method: expected one of 'random', 'sketch'"),
         ({"degree": 1}, ValueError, "degree: expected a degree >= 2, got 1"),
         ({"model": tt.ntk}, TypeError, "model: expected a torch.nn.Module, got function"),
-        ({"model": ReLU()}, ValueError, "input_shape: expected the shape of one input"),
+        ({"model": ReLU()}, ValueError, "input_shape: .*does not tell how many numbers"),
+        ({"model": Sequential(n.LazyLinear(8), ReLU(), n.Linear(8, 1))}, ValueError, "input_shape: .*does not tell how many"),
         ({"input_shape": (5,)}, ValueError, "4 features"),
     ],
 )
@@ -108,6 +109,18 @@ def test_a_shape_that_forward_does_not_take_asks_for_input_shape():
     with pytest.raises(ValueError, match=r"input_shape: forward does not take rows \(4,\)"):
         features(Images(), 64)
     assert features(Images(), 64, input_shape=(1, 2, 2))(torch.randn(3, 1, 2, 2)).shape == (3, 64)
+
+
+def test_layers_that_forward_does_not_use_do_not_matter():
+    class Spare(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.spare, self.layers = n.Conv2d(1, 8, 3), net()
+
+        def forward(self, x):
+            return self.layers(x)
+
+    assert features(Spare(), 64)(torch.randn(3, 4)).shape == (3, 64)
 
 
 def test_inputs():

@@ -51,6 +51,10 @@ def test_any_features_give_the_posterior_of_their_kernel(monkeypatch, tmp_path):
         np.save(tmp_path / f"{name}.npy", part.numpy())
     maps = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("x", "y")]
     torch.testing.assert_close(phi.fit(*maps, 0.1).predict(test), wanted, rtol=1e-9, atol=1e-9)
+    zarr = pytest.importorskip("zarr")
+    stored = [zarr.array(part.numpy(), chunks=(50, part.shape[1])) for part in (x, y)]
+    ridge = phi.fit(*stored, 0.1)
+    torch.testing.assert_close(ridge.predict(zarr.array(test.numpy())), wanted, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("sizes", [(), (1,), (2, 3)])

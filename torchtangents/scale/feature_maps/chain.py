@@ -64,28 +64,26 @@ def chain(net: torch.nn.Module, x: Tensor) -> tuple[Tensor, tuple[Step, ...]]:
 
 def probe(net: torch.nn.Module, input_shape: tuple[int, ...] | None) -> tuple[int, tuple[Step, ...]]:
     """The number of channels and the steps, from an input of zeros; without a shape, that of the first Linear."""
-    given = input_shape is not None
-    if input_shape is None:
-        layers = {name: m for name, m in net.named_modules() if isinstance(m, RandomLayer)}
-        for name, layer in layers.items():
-            if not isinstance(layer, Linear):
-                raise UnsupportedError(f"{name} ({type(layer).__name__}): {_EXPECTED}")
-        width = next((m.in_features for m in layers.values() if isinstance(m, Linear)), 0)
-        if not width:
-            raise ValueError("input_shape: expected the shape of one input, because the network does not tell; got None")
-        input_shape = (width,)
+    layers = {name: m for name, m in net.named_modules() if isinstance(m, RandomLayer)}
+    other = next((f"{name} ({type(m).__name__})" for name, m in layers.items() if not isinstance(m, Linear)), None)
+    width = next((m.in_features for m in layers.values() if isinstance(m, Linear)), 0)
+    shape = (width,) if input_shape is None else input_shape
+    device = next((b.device for b in net.buffers()), torch.device("cpu"))  # of constants that forward may add
     try:
-        device = next((b.device for b in net.buffers()), torch.device("cpu"))  # of constants that forward may add
-        values, steps = chain(net, torch.zeros(1, *input_shape, device=device))
+        if 0 in shape:
+            raise ValueError("it does not tell how many numbers it reads")
+        values, steps = chain(net, torch.zeros(1, *shape, device=device))
         return values.shape[1], steps
     except UnsupportedError:
         raise
     except (ValueError, RuntimeError, IndexError) as error:
-        if given:
+        if input_shape is not None:
             raise
+        if other is not None:
+            raise UnsupportedError(f"{other}: {_EXPECTED}") from error
         raise ValueError(
-            f"input_shape: forward does not take rows {input_shape} of the first Linear ({error}); expected the shape of one "
-            "input, input_shape=(..)"
+            f"input_shape: forward does not take rows {shape} of the first Linear ({error}); expected the shape of one input, "
+            "input_shape=(..)"
         ) from error
 
 

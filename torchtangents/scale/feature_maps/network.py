@@ -48,6 +48,10 @@ def features(
     psi takes a part L / (L + 1) with L hidden layers, its share of the NTK at equal inputs (rounded down to a product of 2, 3
     and 5, for the transform), and phi the rest.
 
+    On images of digits, landmarks from the data (`tt.scale.nystrom`) predict better than as many features of this kind (`python
+    -m benchmarks.features`); these need no data and no kernel entries. Features of a finite network's gradients are
+    `tt.empirical.Sketch`.
+
     Cost of an input: "random" dim^2 multiplications a layer, "sketch" about 3 degree transforms of length `dim` a layer, less
     only where `dim` is in the tens of thousands. Memory: dim^2 / 2 normal numbers a layer ("random"), kept from call to call.
 

@@ -62,8 +62,9 @@ def accumulate(
     diag_reg = require_number("diag_reg", diag_reg)
     places = pieces(x, map.dim)
     pieces(y, 1, "y")
-    if len(y) != len(x):
-        raise ValueError(f"y: expected one row for each of the {len(x)} inputs, got shape {tuple(y.shape)}")
+    points = x.shape[0]
+    if y.shape[0] != points:
+        raise ValueError(f"y: expected one row for each of the {points} inputs, got shape {tuple(y.shape)}")
     if math.prod(y.shape[1:]) == 0:
         raise ValueError(f"y: expected at least one output, got shape {tuple(y.shape)}")
     gram = right = None
@@ -76,7 +77,7 @@ def accumulate(
         right.addmm_(phi.mT, target)
     assert gram is not None
     assert right is not None
-    return _solved(gram, right, diag_reg, len(x)), tuple(y.shape[1:])
+    return _solved(gram, right, diag_reg, points), tuple(y.shape[1:])
 
 
 def _solved(gram: Tensor, right: Tensor, diag_reg: float, points: int) -> Tensor:
