@@ -5,7 +5,7 @@ import torch
 from torch.nn import Flatten, ReLU, Sequential
 
 import torchtangents as tt
-from torchtangents.scale.feature_maps import features
+from torchtangents.scale.feature_maps import features, nystrom
 
 n = tt.nn
 
@@ -121,6 +121,27 @@ def test_layers_that_forward_does_not_use_do_not_matter():
             return self.layers(x)
 
     assert features(Spare(), 64)(torch.randn(3, 4)).shape == (3, 64)
+
+
+class Centred(torch.nn.Module):
+    def __init__(self, statistic):
+        super().__init__()
+        self.statistic, self.layers = statistic, net()
+
+    def forward(self, x):
+        return self.layers(x - self.statistic(x))
+
+
+@pytest.mark.parametrize("statistic", [lambda x: x.mean(0), lambda x: x.amax(0), lambda x: x.std(0, correction=0)])
+def test_statistics_of_a_batch_are_refused(statistic):
+    x = torch.randn(9, 4)
+    with pytest.raises(ValueError, match="forward mixes the inputs of a batch"):
+        features(Centred(statistic), 64)(x)
+    with pytest.raises(ValueError, match="forward mixes the inputs of a batch"):
+        nystrom(Centred(statistic), x)(x)
+    for mine in (lambda x: x.mean(1, keepdim=True), lambda x: 3.0):
+        assert features(Centred(mine), 64)(x).shape == (9, 64)
+        assert nystrom(Centred(mine), x[:3])(x).shape == (9, 3)
 
 
 def test_inputs():

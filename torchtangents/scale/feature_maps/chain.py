@@ -18,6 +18,7 @@ from ...graph.program import record
 from ...inputs import as_arguments
 from ...nn.law import RandomLayer
 from ...nn.linear import Linear
+from .separate import require_separate
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def chain(net: torch.nn.Module, x: Tensor) -> tuple[Tensor, tuple[Step, ...]]:
             raise UnsupportedError(_refusal(step, what))
     if not isinstance(first, Input):
         raise UnsupportedError(_refusal(first, "has no rule"))
+    require_separate(net, x, program)
     return first.values, tuple(_step(step) for step in rest)
 
 
@@ -76,7 +78,7 @@ def probe(net: torch.nn.Module, input_shape: tuple[int, ...] | None) -> tuple[in
         return values.shape[1], steps
     except UnsupportedError:
         raise
-    except (ValueError, RuntimeError, IndexError) as error:
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
         if input_shape is not None:
             raise
         if other is not None:

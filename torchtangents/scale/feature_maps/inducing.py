@@ -15,6 +15,7 @@ from ...nn.hyperparameters import skeleton
 from ...predict.check import require_choice
 from ...predict.gram import Gram
 from .feature_map import FeatureMap
+from .separate import require_separate
 
 _VERBS = {"ntk": ntk, "nngp": nngp}
 
@@ -99,6 +100,8 @@ class NystromFeatures(FeatureMap):
             raise ValueError("landmarks: expected a kernel that is not zero on all of them, got zeros")
 
     def _features(self, x: Tensor) -> Tensor:
+        if not callable(self.kernel):
+            require_separate(self._net, x)
         k = self._between(x, self.landmarks)  # (n, M)
         return (k.double() @ self._root).to(k.dtype)
 
