@@ -109,3 +109,7 @@ def test_pairs_of_directions_beat_independent_ones():
     second = single.var(0) * m + mean.square()  # E X^2
     torch.testing.assert_close(pairs.var(0), (second - 2 * mean.square()) / m, rtol=0.3, atol=0)
     assert (pairs.var(0) < single.var(0)).all()
+    slopes = torch.stack([(z := ArcCosine(kink, 6, (m, m), stream(seed), LIKE)(x)[1]) @ z.T for seed in range(DRAWS)])
+    same = 1 - 2 * ((x[:, None] - x).norm(dim=-1) / 2).asin() / math.pi  # the probability of one sign
+    assert unbiased(slopes, same / 2)
+    torch.testing.assert_close(slopes.var(0), same * (1 - same) / (2 * m), rtol=0.3, atol=1e-6)
