@@ -52,8 +52,8 @@ def features(
     -m benchmarks.features`); these need no data and no kernel entries. Features of a finite network's gradients are
     `tt.empirical.Sketch`.
 
-    Cost of an input: "random" dim^2 multiplications a layer, "sketch" about 3 degree transforms of length `dim` a layer, less
-    only where `dim` is in the tens of thousands. Memory: dim^2 / 2 normal numbers a layer ("random"), kept from call to call.
+    Cost of an input: "random" dim^2 / 2 multiplications a layer, "sketch" about 3 degree transforms of length `dim` a layer,
+    which took longer at 1,024 and 4,096 features. Memory: dim^2 / 2 normal numbers a layer ("random"), kept from call to call.
 
     Args:
         model: a chain of `tt.nn.Linear`, ReLU, LeakyReLU, Abs, ABReLU; what is done to data before the first Linear, and
