@@ -1,6 +1,6 @@
 """Kernels and solves past one machine: stored, resumable, distributed."""
 
-from .compute import compute, open
+from .computing import compute, open
 from .handle import Handle
 from .store import Damage
 

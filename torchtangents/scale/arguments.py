@@ -15,6 +15,14 @@ from .work import KINDS
 
 def as_path(store: Any) -> Path:
     """The folder of a store."""
+    try:
+        import zarr
+    except ImportError as error:
+        raise ImportError(
+            "tt.scale needs zarr, dask and distributed: pip install 'torchtangents[scale]', Python 3.11 or later"
+        ) from error
+    if int(zarr.__version__.split(".")[0]) < 3:
+        raise ImportError(f"tt.scale needs zarr 3 or later, got {zarr.__version__}; pip install 'zarr>=3'")
     if not isinstance(store, (str, os.PathLike)) or "://" in str(store):
         raise TypeError(f"store: expected the path of a folder that every process can see, got {store!r}.")
     return Path(store).absolute()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import pickle
 import shutil
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from typing import Any
 
 import torch
 
+from ..engine.memory import free_bytes
 from .grid import Place
 from .job import Job
 from .manifest import versions
@@ -25,6 +28,8 @@ from .manifest import versions
 _RETRIES = 2  # of a task that raises
 _DEATHS = 4  # times that dask may give up on a tile because its workers died, each after `distributed.scheduler.allowed-failures`
 _GONE = "client: the scheduler is gone; start one and call compute again, which continues."
+_PATIENCE = 10.0  # seconds in which a file that another machine wrote must appear
+_LOOK = 5.0  # seconds between two looks at the size of the cluster
 _AHEAD = 3  # tasks a worker's thread that wait, so that the scheduler never holds more than a few
 
 Record = dict[str, Any]
@@ -37,7 +42,7 @@ def run_on(client: Any, job: Job, places: list[Place], done: Callable[[Record], 
         RuntimeError: the scheduler is gone, or workers die whenever they compute one tile.
         FileNotFoundError: workers cannot see the store.
     """
-    from distributed import CommClosedError
+    from distributed.comm import CommClosedError
 
     path = job.send()
     try:
@@ -64,9 +69,13 @@ def _feed(client: Any, path: Path, places: Iterator[Place], resources: dict[str,
         flying[future] = place
         finished.add(future)
 
+    window, looked = 0, -_LOOK
+
     def fill() -> None:
-        threads = sum(client.nthreads().values()) or 1  # the cluster may grow and shrink
-        while len(flying) < threads * (1 + _AHEAD) and (place := next(places, None)) is not None:
+        nonlocal window, looked
+        if time.monotonic() - looked >= _LOOK:  # the cluster may grow and shrink
+            window, looked = max(1, sum(client.nthreads().values())) * (1 + _AHEAD), time.monotonic()
+        while len(flying) < window and (place := next(places, None)) is not None:
             submit(place)
 
     try:
@@ -109,6 +118,8 @@ def compute_tile(path: str, place: Place) -> Record:
 @functools.lru_cache(maxsize=2)
 def _loaded(path: str, index: int) -> Job:
     """The job, read once by each process."""
+    if not _appears(path):
+        raise FileNotFoundError(f"{path}: this worker on {socket.gethostname()} cannot see the store, or no one waits any more")
     with open(path, "rb") as file:
         job: Job = pickle.load(file)
     if job.threads:
@@ -130,6 +141,13 @@ def _index() -> int:
         return 0
 
 
+def memory(client: Any) -> int:
+    """Bytes that a task may take, by the limits that workers declare; of this machine where none does."""
+    workers = client.scheduler_info()["workers"].values()
+    limits = [w["memory_limit"] // max(1, w["nthreads"]) for w in workers if w.get("memory_limit")]
+    return min(limits, default=free_bytes(torch.device("cpu")))
+
+
 def _require_fit(client: Any, path: Path) -> None:
     """Refuse workers that cannot see the store, or run other versions."""
     seen = client.run(_look, str(path))
@@ -148,7 +166,17 @@ def _require_fit(client: Any, path: Path) -> None:
 
 
 def _look(path: str) -> tuple[str, bool, dict[str, str]]:
-    return socket.gethostname(), Path(path).exists(), versions()
+    return socket.gethostname(), _appears(path), versions()
+
+
+def _appears(path: str) -> bool:
+    """Whether a file is there; one that was just written may take some seconds to be seen over a network."""
+    end = time.monotonic() + _PATIENCE
+    while not os.path.exists(path):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _resources(client: Any, job: Job) -> dict[str, float]:
@@ -166,7 +194,7 @@ def workers_here(count: int, threads: int) -> Iterator[Any]:
     environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     with (
         LocalCluster(
-            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=None,
+            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=None,
             silence_logs=logging.CRITICAL, env=environment, host="127.0.0.1",
         ) as cluster,
         Client(cluster) as client,

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.progress import watched
 from .chunks import chunk_bytes
 from .job import Job
 from .local import run_here
@@ -131,9 +130,8 @@ class Handle:
             raise ValueError(
                 f"{self.path}: repair needs the model and the inputs; call tt.scale.compute with them, which repairs too."
             )
-        found = [
-            Damage(p, reason) for p in watched(list(self.store.grid.places()), progress) if (reason := self.store.inspect(p))
-        ]
+        looked = self.store.inspected(list(self.store.grid.places()), progress)
+        found = [Damage(place, reason) for place, reason in looked if reason]
         if repair and found:
             assert self._job is not None
             with self.store.locked():

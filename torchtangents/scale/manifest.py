@@ -115,7 +115,11 @@ def _model(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
             f"model: stored {was['name']} with {len(was['steps'])} recorded steps, asked for {now['name']} with "
             f"{len(now['steps'])}"
         ]
-    (layer, step, _), at = next((b, k) for k, (a, b) in enumerate(zip(was["steps"], now["steps"], strict=True)) if a[2] != b[2])
+    changed = [k for k, (a, b) in enumerate(zip(was["steps"], now["steps"], strict=True)) if a[2] != b[2]]
+    at = next(
+        (k for k in changed if was["steps"][k][1] != now["steps"][k][1]), changed[0]
+    )  # another step tells more than numbers
+    layer, step, _ = now["steps"][at]
     stored = was["steps"][at][1]
     same = "with other numbers" if stored == step else f"where {stored} is stored"
     return [f"model: layer {layer or 'input'} differs: {step} {same} (step {at + 1} of {len(was['steps'])})"]

@@ -8,10 +8,6 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
-import torch
-
-from ..engine.memory import free_bytes
-from ..engine.progress import watched
 from .chunks import chunk_bytes
 from .grid import Place
 from .handle import sized
@@ -30,12 +26,13 @@ def asked_for(
     tile: int | None,
     held: Manifest | None,
     attributes: dict[str, Any] | None,
+    memory: int,
 ) -> tuple[Manifest, Manifest]:
     """The manifest of what is asked for, and of its first inputs, as many as the store has."""
     dtype, model = kernel.describe(x1, x2)
     count1, count2 = x1.count, (x1 if x2 is None else x2).count
     if tile is None:
-        tile = held.tile if held else min(_side(kernel, x1, dtype.itemsize), max(count1, count2))
+        tile = held.tile if held else min(_side(kernel, x1, dtype.itemsize, memory), max(count1, count2))
     elif isinstance(tile, bool) or not isinstance(tile, int) or tile < 1:
         raise ValueError(f"tile: expected a positive number of inputs, got {tile!r}.")
     whole, first = [], []
@@ -58,10 +55,10 @@ def asked_for(
     return asked, replace(asked, shape=shape, x1=first[0], x2=first[1])
 
 
-def _side(kernel: Analytic | Function, x: Data, itemsize: int) -> int:
-    """Inputs on a side of a tile: some seconds of work, while inputs and results fit in an eighth of the free memory."""
-    side, most = kernel.side(x), free_bytes(torch.device("cpu")) // 8
-    while side > 1 and memory_of(side, x.row_bytes, len(kernel.kinds), itemsize) > most:
+def _side(kernel: Analytic | Function, x: Data, itemsize: int, memory: int) -> int:
+    """Inputs on a side of a tile: some seconds of work, while inputs and results fit in an eighth of the memory."""
+    side = kernel.side(x)
+    while side > 1 and memory_of(side, x.row_bytes, len(kernel.kinds), itemsize) > memory // 8:
         side //= 2
     return side
 
@@ -99,8 +96,8 @@ def to_compute(store: Store, progress: bool | None) -> list[Place]:
     """Tiles that are missing, or damaged: those are removed."""
     missing = set(store.missing())
     there = [p for p in store.grid.places() if p not in missing]
-    for place in watched(there, progress):
-        if reason := store.inspect(place):
+    for place, reason in store.inspected(there, progress):
+        if reason:
             announce(f"{store.root}: tile {place} is computed again ({reason})", progress)
             store.discard(place)
             missing.add(place)

@@ -14,15 +14,19 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..engine.progress import watched
 from .chunks import chunk_bytes, chunk_path, read_chunk, write_chunk
 from .grid import Grid, Place
 from .manifest import Manifest
+
+_READERS, _BATCH = 4, 64  # tiles read at once; tiles that wait to be read
 
 
 class Damage(NamedTuple):
@@ -150,6 +154,14 @@ class Store:
                 return f"{kind}/c/{place[0]}/{place[1]}: is not its mirror image"
         return ""
 
+    def inspected(self, places: list[Place], progress: bool | None) -> Iterator[tuple[Place, str]]:
+        """What is wrong with each of some tiles, read several at a time."""
+        with ThreadPoolExecutor(_READERS, "torchtangents-read") as pool:
+            batches = (places[k : k + _BATCH] for k in range(0, len(places), _BATCH))
+            reasons = (reason for batch in batches for reason in pool.map(self.inspect, batch))
+            for place in watched(places, progress):
+                yield place, next(reasons)
+
     def discard(self, place: Place) -> None:
         """Remove a tile, so that it counts as missing."""
         for kind in self.manifest.kinds:
@@ -189,6 +201,7 @@ class Store:
         """
         from filelock import FileLock, Timeout
 
+        self.side.mkdir(parents=True, exist_ok=True)
         lock, holder = FileLock(str(self.side / "lock")), self.side / "holder.json"
         try:
             lock.acquire(timeout=0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from ..engine.memory import free_bytes
 from . import cluster
 from .arguments import as_backend, as_kinds, as_path, check_attributes, check_where
 from .grid import Place
@@ -58,12 +60,19 @@ def compute(
         x2: inputs (N2, ..) of the same kind; None means x1, and skips what lies below the diagonal.
         store: a folder; where it holds this kernel already, what is missing or damaged is computed.
         kinds: which kernels.
-        tile: inputs on a side of a tile; None chooses one that takes some seconds, or that of the store.
+        client: a `distributed.Client`; tiles are its tasks, and its workers write them: they must see the store under the same
+            path. Tasks ask for one "GPU" and for their bytes of "MEMORY" where workers declare resources of these names.
+        devices: the device that computes, or a list of devices, each with a process of its own; with a client, the device that
+            each worker computes on. None: where the inputs are.
+        tile: inputs on a side of a tile; None chooses one that takes some seconds, or that of the store. Every bit of the result
+            is the same whatever computes the tiles in whatever order; another tile may change the last bits.
         progress: as in `tt.ntk`.
         backend: as in `tt.ntk`.
         attributes: a dictionary that JSON can hold, kept in the store.
         append: x1 (or x2) may be longer than what is stored: where the first inputs are the same, only the new rows and columns
             are computed, and the tiles that the old edge cut off.
+        processes: compute in as many processes of this machine; None computes here, with torch's threads. A script that asks for
+            processes or a list of devices guards its calls by `if __name__ == "__main__":`.
 
     Returns:
         A `Handle`.
@@ -86,7 +95,9 @@ def compute(
     kernel = kernel_of(model_or_kernel_fn, as_kinds(kinds), as_backend(backend))
     data1, data2 = Data(x1, "x1"), None if x2 is None else Data(x2, "x2")
     there = root.exists() and any(root.iterdir())
-    asked, first = asked_for(kernel, data1, data2, tile, Manifest.read(root) if there else None, attributes)
+    asked, first = asked_for(
+        kernel, data1, data2, tile, Manifest.read(root) if there else None, attributes, _memory(client, devices, processes)
+    )
     held = Store.open(root) if there else Store.create(root, asked)
     job = Job(kernel, data1, data2, held)
     with held.locked():
@@ -107,20 +118,27 @@ def _run(
     if devices is None and (client is not None or processes is not None):
         devices = job.x1.device
     if client is not None:
-        job.device = devices
-        cluster.run_on(client, job, places, done)
+        cluster.run_on(client, replace(job, device=devices), places, done)
     elif processes is not None or isinstance(devices, (list, tuple)):
         named = [devices] if isinstance(devices, (str, torch.device)) else devices
-        job.device = None if named is None else [str(d) for d in named]
-        count = min(processes or len(job.device), len(places))
-        job.threads = max(1, _cores() // count)
-        with cluster.workers_here(count, job.threads) as workers:
-            cluster.run_on(workers, job, places, done)
+        names = None if named is None else [str(d) for d in named]
+        count = min(processes or len(names or [""]), len(places))
+        threads = max(1, _cores() // count)
+        with cluster.workers_here(count, threads) as workers:
+            cluster.run_on(workers, replace(job, device=names, threads=threads), places, done)
     else:
         if devices is not None:
             job.device = devices
             job.kernel.to(devices)
         run_here(job, places, done)
+
+
+def _memory(client: Any, devices: Any, processes: int | None) -> int:
+    """What one tile's process has for itself."""
+    if client is not None:
+        return cluster.memory(client)
+    count = processes or (len(devices) if isinstance(devices, (list, tuple)) else 1)
+    return free_bytes(torch.device("cpu")) // count
 
 
 def _cores() -> int:
