@@ -19,7 +19,10 @@ usage, 130 interrupted (what is computed stays stored)."""
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `torchtangents kernel`."""
-    parser.description, parser.epilog = "Compute the NNGP and NTK of a model into a zarr store, in tiles, and continue it.", _EPILOG
+    parser.description, parser.epilog = (
+        "Compute the NNGP and NTK of a model into a zarr store, in tiles, and continue it.",
+        _EPILOG,
+    )
     what = parser.add_argument_group("what to compute")
     what.add_argument("--model", type=_spec, metavar="MODULE:NAME", help="a torch.nn.Module, or a function that returns one")
     what.add_argument("--data", type=Path, metavar="FILE", help="inputs, .npy or .zarr")
@@ -37,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--resume", action="store_true", help="continue, or repair, the store")
     how.add_argument("--verify", action="store_true", help="read every tile and list those that are missing or damaged")
     how.add_argument("--estimate", action="store_true", help="only say what it will cost")
-    how.add_argument("--seconds", type=_seconds, default=10.0, metavar="S", help="to measure for the estimate at most (%(default)s)")
+    how.add_argument("--seconds", type=_seconds, default=10.0, metavar="S", help="to measure at most (%(default)s)")
     how.add_argument("--no-estimate", action="store_true", help="begin at once")
     how.add_argument("-y", "--yes", action="store_true", help="do not ask before it starts (only a terminal is asked)")
     how.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no estimate")
@@ -57,7 +60,9 @@ def kernel(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in PACKAGES:
             raise
-        print(f'Stored kernels need {error.name}: pip install -c constraints.txt ".[scale]" (Python 3.11 or later)', file=sys.stderr)
+        print(
+            f'Stored kernels need {error.name}: pip install -c constraints.txt ".[scale]" (Python 3.11 or later)', file=sys.stderr
+        )
         return 1
     except (CommandError, ImportError, OSError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
@@ -66,7 +71,7 @@ def kernel(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _compute(options: argparse.Namespace) -> int:
-    from .compute import compute
+    from .computing import compute
 
     given = _stored(options) if options.resume else _asked(options)
     model, (x1, x2) = load_model(given["model"], given["folder"]), _inputs(given)
@@ -93,22 +98,23 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
     """What the command line says, with paths that hold in any folder."""
     return {
         "model": options.model, "folder": str(Path.cwd()), "data": str(options.data.absolute()),
-        "data2": None if options.data2 is None else str(options.data2.absolute()), "kinds": tuple(options.kinds or ("nngp", "ntk")),
+        "data2": None if options.data2 is None else str(options.data2.absolute()),
+        "kinds": tuple(options.kinds or ("nngp", "ntk")),
         "tile": options.tile, "backend": options.backend or "auto", "device": options.device,
     }  # fmt: skip
 
 
 def _stored(options: argparse.Namespace) -> dict[str, Any]:
     """What the store says."""
-    from .compute import open
+    from .computing import open
 
     handle = open(options.out)
     found = handle.attributes
     missing = [name for name in ("model", "folder", "data") if name not in found]
     if missing:
         raise CommandError(
-            f"--resume: {options.out} was not made by this command (its attributes lack {', '.join(missing)}); call tt.scale.compute "
-            "with its model and data"
+            f"--resume: {options.out} was not made by this command (its attributes lack {', '.join(missing)}); call "
+            "tt.scale.compute with its model and data"
         )
     backend = handle.store.manifest.backend
     return {"data2": None, "device": None, **found, "kinds": handle.kinds, "tile": handle.tile, "backend": backend}
@@ -120,7 +126,7 @@ def _inputs(given: dict[str, Any]) -> tuple[Any, Any]:
 
 def _estimated(options: argparse.Namespace, model: Any, x1: Any, x2: Any, devices: Any, common: dict[str, Any]) -> str:
     """The table; where a store has a part already, what is left."""
-    from .compute import open
+    from .computing import open
     from .cost import lasting
     from .measure import estimate
 
@@ -145,7 +151,7 @@ def _agreed(options: argparse.Namespace) -> bool:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from .compute import open
+    from .computing import open
 
     handle = open(options.out)
     damaged = handle.verify(progress=not options.quiet)

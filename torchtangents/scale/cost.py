@@ -15,6 +15,7 @@ With M tiles of t seconds on w workers and a scheduler that takes o seconds a ta
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -95,13 +96,12 @@ class Estimate:
         return len(self.kinds) * math.prod(grid.sides) * chunk_bytes(grid.tile, self._dtype)
 
     def memory_bytes(self, *, tile: int | None = None) -> int:
-        """Peak memory of one process beyond libraries and inputs that are in memory already: a tile's data, and the computation."""
+        """Peak memory of one process, libraries and inputs in memory not counted: a tile's data, and the computation."""
         return memory_of(tile or self.tile, self.row_bytes, len(self.kinds), self.itemsize) + self.working_bytes
 
     def compute_seconds(self, n1: int | None = None, n2: int | None = None, *, tile: int | None = None) -> float:
         """Seconds of one worker in all calls of the kernel."""
-        c, w = self.costs, self._work(n1, n2, tile)
-        return c.call * w.calls + c.input * w.inputs + c.pair * w.pairs + c.own * w.own
+        return self._seconds_of(self._work(n1, n2, tile))
 
     def write_seconds(self, n1: int | None = None, n2: int | None = None, *, tile: int | None = None) -> float:
         """Seconds in which all tiles are written, one after the other."""
@@ -181,7 +181,7 @@ class Estimate:
         """The estimate for inputs of another size, e.g. larger images.
 
         Costs of an input and of a pair are multiplied by the ratio of arithmetic operations that `tt.trace` counts. That is a
-        scaling model: caches and vector lengths do not enter, and it is right within a factor of two where the tests look.
+        scaling model: caches, vector lengths and fixed costs do not enter. `benchmarks/cost.py` holds it to a factor of two.
 
         Args:
             net: the network for those inputs (a Linear after Flatten has more of them).
@@ -191,7 +191,9 @@ class Estimate:
             ValueError: the estimate is of a kernel function, whose operations are not known.
         """
         if self.operations is None:
-            raise ValueError("scaled: expected an estimate of a module, got one of a kernel function; measure that on the new inputs.")
+            raise ValueError(
+                "scaled: expected an estimate of a module, got one of a kernel function; measure that anew."
+            )
         pair, own = operations(net, shape)
         ratio = pair / self.operations
         ratio_own = own / self.own_operations if self.own_operations and own else ratio
@@ -202,19 +204,22 @@ class Estimate:
 
     @property
     def error(self) -> float:
-        """Root mean square of the fit's relative error over the calls that were measured."""
-        found = []
+        """Root mean square of the fit's relative error over the sizes that were measured, each with its median time."""
+        times: dict[Work, list[float]] = {}
         for m in self.measured:
-            w = work(m.n1, m.n2, m.own, self.block)
-            c = self.costs
-            found.append((c.call * w.calls + c.input * w.inputs + c.pair * w.pairs + c.own * w.own) / m.seconds - 1)
-        return math.sqrt(sum(e * e for e in found) / max(1, len(found)))
+            times.setdefault(work(m.n1, m.n2, m.own, self.block), []).append(m.seconds)
+        errors = [self._seconds_of(w) / statistics.median(t) - 1 for w, t in times.items()]
+        return math.sqrt(sum(e * e for e in errors) / max(1, len(errors)))
+
+    def _seconds_of(self, w: Work) -> float:
+        c = self.costs
+        return c.call * w.calls + c.input * w.inputs + c.pair * w.pairs + c.own * w.own
 
     def _overhead(self) -> float:
         if self.overhead is None:
             raise ValueError(
-                "workers: the scheduler's overhead was not measured; call tt.scale.estimate with workers=2 or more, with client=, "
-                "or with overhead= in seconds a task."
+                "workers: the scheduler's overhead was not measured; call tt.scale.estimate with workers=2 or more, with "
+                "client=, or with overhead= in seconds a task."
             )
         return self.overhead
 

@@ -25,7 +25,7 @@ def load_model(spec: str, folder: str | Path = ".") -> torch.nn.Module:
         folder: where imports look first.
 
     Raises:
-        CommandError: no such file or name, the import fails, or what it names is neither a module nor a function that returns one.
+        CommandError: no such file or name, the import fails, or what it names is not a module nor a function that returns one.
     """
     path, name = spec.split(":")
     found: Any = _imported(path, Path(folder).absolute())
@@ -80,7 +80,9 @@ def _imported(path: str, folder: Path) -> ModuleType:
         return importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name and (path == error.name or path.startswith(error.name + ".")):
-            raise CommandError(f"--model: no module {error.name!r}; expected a file {path.replace('.', '/')}.py in {folder}") from error
+            raise CommandError(
+                f"--model: no module {error.name!r}; expected a file {path.replace('.', '/')}.py in {folder}"
+            ) from error
         raise CommandError(f"--model: importing {path} failed: {_told(error)}") from error
     except Exception as error:
         raise CommandError(f"--model: importing {path} failed: {_told(error)}") from error

@@ -21,7 +21,6 @@ from .arguments import as_backend, as_kinds
 from .chunks import chunk_bytes, write_chunk
 from .cost import Costs, Estimate, Measured, operations, work
 from .inputs import Data
-from .job import memory_of
 from .plan import _side
 from .work import BLOCK, KINDS, Analytic, Function, kernel_of
 
@@ -74,12 +73,12 @@ def estimate(
     data1, data2 = Data(x1, "x1"), None if x2 is None else Data(x2, "x2")
     dtype, _ = kernel.describe(data1, data2)
     counts = data1.count, (data2 or data1).count
-    tile = min(tile or _side(kernel, data1, dtype.itemsize), max(counts))
+    free = free_bytes(torch.device("cpu"))
+    tile = min(tile or _side(kernel, data1, dtype.itemsize, free), max(counts))
     where = device if device is not None else data1.device
     if device is not None:
         kernel.to(device)
     block = BLOCK if isinstance(kernel, Analytic) else _WHOLE
-    free = free_bytes(torch.device("cpu"))
     with _threads(threads):
         calls, working = _calls(kernel, data1, data2, min(block, tile), 0.7 * seconds, where, dtype.itemsize)
         found = _fitted(calls, block)
@@ -103,7 +102,7 @@ def task_overhead(client: Any = None, folder: str | os.PathLike[str] | None = No
         folder: that its workers see; None for the temporary folder.
         tasks: how many, roughly.
     """
-    from .compute import compute
+    from .computing import compute
 
     side = int((2 * tasks) ** 0.5)
     with tempfile.TemporaryDirectory(dir=folder) as place:
@@ -190,23 +189,24 @@ def _shapes_below(top: tuple[int, int], symmetric: bool) -> Iterator[tuple[int, 
 
 def _fitted(calls: list[Measured], block: int) -> tuple[float, float, float, float]:
     """Costs of a call, an input, a pair and a pair on the diagonal."""
-    call, each, pair, own = _least([work(m.n1, m.n2, m.own, block) for m in calls], [m.seconds for m in calls])
+    call, each, pair, own = _least([work(m.n1, m.n2, m.own, block) for m in calls], [m.seconds for m in calls], np.median)
     return call, each, pair, own if any(m.own for m in calls) else pair
 
 
-def _least(features: Sequence[Sequence[int]], times: list[float]) -> list[float]:
-    """Non-negative costs of features, by least squares of relative errors of the mean time of equal calls.
+def _least(features: Sequence[Sequence[int]], times: list[float], typical: Callable = np.mean) -> list[float]:
+    """Non-negative costs of features, by least squares of relative errors of the typical time of equal calls.
 
-    The mean comes first: relative errors of single times would lean to the fast ones, and what is predicted is a sum of many.
+    That comes first, because relative errors of single times would lean to the fast ones. Of calls it is the median; of files,
+    which a disk now and then holds up for long, the mean, because a sum of many is what is predicted.
     """
     from scipy.optimize import nnls
 
     groups: dict[tuple, list[float]] = {}
     for row, seconds in zip(features, times, strict=True):
         groups.setdefault(tuple(row), []).append(seconds)
-    mean = np.array([sum(g) / len(g) for g in groups.values()])
+    mean = np.array([typical(g) for g in groups.values()])
     rows = np.array(list(groups), float)
-    scale = np.maximum(rows.max(0), 1.0)
+    scale, mean = np.maximum(rows.max(0), 1.0), np.maximum(mean, 1e-9)  # seconds: a clock may not see less
     return [float(c) for c in nnls(rows / scale / mean[:, None], np.ones(len(mean)))[0] / scale]
 
 
