@@ -87,7 +87,8 @@ def _big(store: str, n: int) -> dict[str, Any]:
         "inputs": n, "tile": handle.tile, "seconds": seconds, "gigabytes_beyond_inputs": (peak - before) / GIGABYTE,
         "gigabytes_peak": peak / GIGABYTE, "gigabytes_stored": sum(r["bytes"] for r in handle.records) / GIGABYTE,
         "tile_seconds": sum(r["seconds"] for r in handle.records),
-        "write_seconds": sum(r["write_seconds"] for r in handle.records), "verify_seconds": time.perf_counter() - start, "damaged": len(damaged),
+        "write_seconds": sum(r["write_seconds"] for r in handle.records),
+        "verify_seconds": time.perf_counter() - start, "damaged": len(damaged),
     }  # fmt: skip
 
 

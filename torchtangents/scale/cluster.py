@@ -24,11 +24,13 @@ from ..engine.memory import free_bytes
 from .grid import Place
 from .job import Job
 from .manifest import versions
+from .watch import announce
 
 _RETRIES = 2  # of a task that raises
 _DEATHS = 4  # times that dask may give up on a tile because its workers died, each after `distributed.scheduler.allowed-failures`
 _GONE = "client: the scheduler is gone; start one and call compute again, which continues."
 _PATIENCE = 10.0  # seconds in which a file that another machine wrote must appear
+_TICK = 0.01  # seconds between two looks at what has ended
 _LOOK = 5.0  # seconds between two looks at the size of the cluster
 _AHEAD = 3  # tasks a worker's thread that wait, so that the scheduler never holds more than a few
 
@@ -46,54 +48,78 @@ def run_on(client: Any, job: Job, places: list[Place], done: Callable[[Record], 
 
     path = job.send()
     try:
+        if not client.nthreads():
+            announce("client: waiting for the first worker", None)
         client.wait_for_workers(1)
         _require_fit(client, path)
-        _feed(client, path, iter(places), _resources(client, job), done)
+        _Feed(client, path, iter(places), _resources(client, job)).run(done)
     except CommClosedError as error:
         raise RuntimeError(_GONE) from error
     finally:
         shutil.rmtree(path.parent, ignore_errors=True)  # tells workers that still compute that no one waits
 
 
-def _feed(client: Any, path: Path, places: Iterator[Place], resources: dict[str, float], done: Callable[[Record], None]) -> None:
-    """Keep a few tasks for each thread of the cluster in flight."""
-    from distributed import KilledWorker, as_completed
+class _Feed:
+    """Keeps a few tasks for each thread of the cluster in flight, and no more."""
 
-    flying: dict[Any, Place] = {}
-    deaths: Counter[Place] = Counter()
-    finished = as_completed(loop=client.loop)
+    def __init__(self, client: Any, path: Path, places: Iterator[Place], resources: dict[str, float]):
+        from distributed import as_completed
 
-    def submit(place: Place) -> None:
-        key = f"tile-{path.parent.name}-{place[0]}-{place[1]}-{deaths[place]}"
-        future = client.submit(compute_tile, str(path), place, key=key, retries=_RETRIES, resources=resources)
-        flying[future] = place
-        finished.add(future)
+        self.client, self.path, self.places, self.resources = client, path, places, resources
+        self.flying: dict[Any, Place] = {}
+        self.deaths: Counter[Place] = Counter()
+        self.finished = as_completed(loop=client.loop)
+        self.window, self.looked, self.alone = 0, -_LOOK, False
 
-    window, looked = 0, -_LOOK
+    def run(self, done: Callable[[Record], None]) -> None:
+        """Until all tiles are there."""
+        from distributed import KilledWorker
 
-    def fill() -> None:
-        nonlocal window, looked
-        if time.monotonic() - looked >= _LOOK:  # the cluster may grow and shrink
-            window, looked = max(1, sum(client.nthreads().values())) * (1 + _AHEAD), time.monotonic()
-        while len(flying) < window and (place := next(places, None)) is not None:
-            submit(place)
+        try:
+            while self._fill():
+                future = self._next()
+                place = self.flying.pop(future)
+                if future.status == "finished":
+                    done(future.result())
+                elif future.status == "error" and not isinstance(error := future.exception(), KilledWorker):
+                    del future  # a traceback that is kept holds no tasks
+                    raise error
+                else:
+                    self.deaths[place] += 1
+                    _require_alive(self.client, place, self.deaths[place])
+                    self._submit(place)
+        finally:
+            self.client.cancel(list(self.flying), force=True)
+            self.flying.clear()
 
-    try:
-        fill()
-        for future in finished:
-            place = flying.pop(future)
-            if future.status == "finished":
-                done(future.result())
-            elif future.status == "error" and not isinstance(future.exception(), KilledWorker):
-                raise future.exception()
-            else:
-                deaths[place] += 1
-                _require_alive(client, place, deaths[place])
-                submit(place)
-            del future
-            fill()
-    finally:
-        client.cancel(list(flying), force=True)
+    def _fill(self) -> bool:
+        """Submit what there is room for; whether anything is left to wait for."""
+        self._look()
+        while len(self.flying) < self.window and (place := next(self.places, None)) is not None:
+            self._submit(place)
+        return bool(self.flying)
+
+    def _submit(self, place: Place) -> None:
+        key = f"tile-{self.path.parent.name}-{place[0]}-{place[1]}-{self.deaths[place]}"
+        future = self.client.submit(compute_tile, str(self.path), place, key=key, retries=_RETRIES, resources=self.resources)
+        self.flying[future] = place
+        self.finished.add(future)
+
+    def _next(self) -> Any:
+        """The next task that ended."""
+        while not self.finished.has_ready():
+            time.sleep(_TICK)
+            self._look()
+        return next(self.finished)
+
+    def _look(self) -> None:
+        """Now and then, how large the cluster is: it may grow and shrink."""
+        if time.monotonic() - self.looked < _LOOK:
+            return
+        threads = sum(self.client.nthreads().values()) if self.client.status == "running" else 0
+        if not threads and not self.alone:
+            announce("client: the cluster has no workers; waiting until some join", None)
+        self.window, self.looked, self.alone = max(1, threads) * (1 + _AHEAD), time.monotonic(), not threads
 
 
 def _require_alive(client: Any, place: Place, deaths: int) -> None:
@@ -189,10 +215,12 @@ def _resources(client: Any, job: Job) -> dict[str, float]:
 @contextmanager
 def workers_here(count: int, threads: int) -> Iterator[Any]:
     """A client of `count` processes on this machine, each with one task at a time and `threads` threads inside of it."""
+    import dask
     from distributed import Client, LocalCluster
 
     environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     with (
+        dask.config.set({"distributed.scheduler.worker-ttl": None}),  # a machine that sleeps has not lost its processes
         LocalCluster(
             n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=None,
             silence_logs=logging.CRITICAL, env=environment, host="127.0.0.1",
