@@ -97,7 +97,7 @@ def run(case: Case, tile: int, folder: Path) -> dict[str, float]:
 def compare(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
     """Prediction and run."""
     found, took = predicted(case, seconds, folder)
-    real = run(case, found.tile, folder)
+    real = run(case, min(found.tile, case.count), folder)
     ours = {
         name: getattr(found, name)()
         for name in ("seconds", "compute_seconds", "write_seconds", "memory_bytes", "store_bytes", "tiles")

@@ -336,7 +336,9 @@ def test_workers_of_a_cluster_get_the_code_of_the_model(here, elsewhere):
     del LocalCluster
     (here / "away" / "serve.py").write_text(script)
     options = {**elsewhere, "cwd": here / "away"}
-    with subprocess.Popen([sys.executable, "serve.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options) as server:
+    with subprocess.Popen(
+        [sys.executable, "serve.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
+    ) as server:
         try:
             address = server.stdout.readline().strip()
             assert begin("--scheduler", address, model="mymodels:make") == 0

@@ -104,6 +104,7 @@ def test_best_tile_is_within_two_percent_of_the_fastest(workers):
 def test_best_tile_fits_in_memory_and_shrinks_with_workers():
     e = made(n1=30_000)
     small = e.best_tile(1, memory=4e6)
+    assert small > 64
     assert e.memory_bytes(tile=small) <= 4e6 < e.memory_bytes(tile=small + 64)
     assert e.best_tile(5000) < e.best_tile(1)
 
@@ -185,7 +186,7 @@ def test_it_measures_no_longer_than_asked(clock, pair, seconds):
 
 def test_smaller_data_than_the_smallest_call(clock):
     e = estimate(slow(clock, []), torch.randn(3, 5), kinds=("ntk",), seconds=5.0)
-    assert (e.tile, e.tiles()) == (3, 1)
+    assert (e.tiles(), e.tiles(10**5) > 100) == (1, True)
     assert e.seconds() > 0.01
 
 
@@ -198,7 +199,15 @@ def test_it_measures_a_real_network(net, second):
     assert 0 < e.seconds() < 60
     assert all(c >= 0 for c in e.costs)
     assert e.operations == tt.trace(net(), (2, *shape)).cost
-    for word in ("50 x 50" if second is None else "50 x 30", "of 32 x 32", "float32", "memory", "workers", "a pair", "2.0 ms a task"):
+    for word in (
+        "50 x 50" if second is None else "50 x 30",
+        "of 32 x 32",
+        "float32",
+        "memory",
+        "workers",
+        "a pair",
+        "2.0 ms a task",
+    ):
         assert word in repr(e)
 
 
@@ -272,7 +281,9 @@ def test_blocks_of_a_tile():
     assert work(100, 100, True, 64) == (3, 64 + 36 + 100, 64 * 36, 64**2 + 36**2)
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0.0, "0.0 ns"), (1.04, "1.0 s"), (119.0, "119 s"), (299.0, "299 s"), (360.0, "6.0 min")])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.0, "0.0 ns"), (1.04, "1.0 s"), (119.0, "119 s"), (299.0, "299 s"), (360.0, "6.0 min")]
+)
 def test_times_in_words(seconds, words):
     assert lasting(seconds) == words
 

@@ -96,6 +96,8 @@ def _compute(options: argparse.Namespace) -> int:
 
 def _asked(options: argparse.Namespace) -> dict[str, Any]:
     """What the command line says, with paths that hold in any folder."""
+    if not options.out.absolute().parent.is_dir():
+        raise CommandError(f"--out {options.out}: no folder {options.out.absolute().parent}; make it first")
     return {
         "model": options.model, "folder": str(Path.cwd()), "data": str(options.data.absolute()),
         "data2": None if options.data2 is None else str(options.data2.absolute()),
@@ -132,8 +134,6 @@ def _estimated(options: argparse.Namespace, model: Any, x1: Any, x2: Any, device
 
     first = devices[0] if isinstance(devices, list) else devices
     parent = options.out.absolute().parent
-    if not parent.is_dir():
-        raise CommandError(f"--out {options.out}: no folder {parent}; make it first")
     found = estimate(model, x1, x2, seconds=options.seconds, device=first, folder=parent, **common)
     lines = [str(found)]
     if (options.out / "zarr.json").exists():

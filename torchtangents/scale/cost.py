@@ -71,7 +71,7 @@ class Estimate:
     n1: int
     n2: int | None  # None for x1 with itself
     kinds: tuple[str, ...]
-    tile: int
+    tile: int  # inputs on a side of a tile; of one that is larger than the kernel, the kernel's size counts
     dtype: str
     itemsize: int  # bytes of one entry
     row_bytes: int  # of one input
@@ -95,9 +95,10 @@ class Estimate:
         grid = self._grid(n1, n2, tile)
         return len(self.kinds) * math.prod(grid.sides) * chunk_bytes(grid.tile, self._dtype)
 
-    def memory_bytes(self, *, tile: int | None = None) -> int:
+    def memory_bytes(self, n1: int | None = None, n2: int | None = None, *, tile: int | None = None) -> int:
         """Peak memory of one process, libraries and inputs in memory not counted: a tile's data, and the computation."""
-        return memory_of(tile or self.tile, self.row_bytes, len(self.kinds), self.itemsize) + self.working_bytes
+        side = self._grid(n1, n2, tile).tile
+        return memory_of(side, self.row_bytes, len(self.kinds), self.itemsize) + self.working_bytes
 
     def compute_seconds(self, n1: int | None = None, n2: int | None = None, *, tile: int | None = None) -> float:
         """Seconds of one worker in all calls of the kernel."""
@@ -173,7 +174,7 @@ class Estimate:
         """
         most = self.free_bytes / 4 if memory is None else memory
         longest = max(self._counts(n1, n2))
-        sides = [s for s in _SIDES if s == _SIDES[0] or (s < longest + _SIDES[0] and self.memory_bytes(tile=s) <= most)]
+        sides = [s for s in _SIDES if s == _SIDES[0] or (s < longest + _SIDES[0] and self.memory_bytes(n1, n2, tile=s) <= most)]
         times = {side: self.seconds(n1, n2, workers, tile=side) for side in sides}
         return max(side for side, time in times.items() if time <= _AS_GOOD * min(times.values()))
 
@@ -191,9 +192,7 @@ class Estimate:
             ValueError: the estimate is of a kernel function, whose operations are not known.
         """
         if self.operations is None:
-            raise ValueError(
-                "scaled: expected an estimate of a module, got one of a kernel function; measure that anew."
-            )
+            raise ValueError("scaled: expected an estimate of a module, got one of a kernel function; measure that anew.")
         pair, own = operations(net, shape)
         ratio = pair / self.operations
         ratio_own = own / self.own_operations if self.own_operations and own else ratio

@@ -29,6 +29,7 @@ _SHARE = 12  # the largest call takes at most this part of the time
 _ROUNDS = 5
 _WHOLE = 1 << 20  # inputs of a call of a function, which is never cut into blocks
 _FILES = 4  # of each size, at least
+_SMALL_FILE = 512  # inputs on a side of the least file, so that data of a few rows also tell what a byte costs
 _WRITTEN = 1 << 28  # bytes after which enough were written
 _SAMPLE = 1 << 26  # bytes of inputs hashed
 
@@ -74,7 +75,7 @@ def estimate(
     dtype, _ = kernel.describe(data1, data2)
     counts = data1.count, (data2 or data1).count
     free = free_bytes(torch.device("cpu"))
-    tile = min(tile or _side(kernel, data1, dtype.itemsize, free), max(counts))
+    tile = tile or _side(kernel, data1, dtype.itemsize, free)
     where = device if device is not None else data1.device
     if device is not None:
         kernel.to(device)
@@ -82,10 +83,10 @@ def estimate(
     with _threads(threads):
         calls, working = _calls(kernel, data1, data2, min(block, tile), 0.7 * seconds, where, dtype.itemsize)
         found = _fitted(calls, block)
-        file, byte = _files(Path(folder or tempfile.gettempdir()), tile, dtype, 0.2 * seconds)
+        file, byte = _files(Path(folder or tempfile.gettempdir()), min(tile, max(*counts, _SMALL_FILE)), dtype, 0.2 * seconds)
     if overhead is None and (workers > 1 or client is not None):
         overhead = task_overhead(client, folder)
-    pair, own = operations(kernel.model, _shapes(data1)) if isinstance(kernel, Analytic) else (None, None)
+    pair, own = operations(kernel.model, data1.rows(slice(0, 2), where)) if isinstance(kernel, Analytic) else (None, None)
     return Estimate(
         n1=data1.count, n2=None if data2 is None else data2.count, kinds=kernel.kinds, tile=tile, dtype=dtype.name,
         itemsize=dtype.itemsize, row_bytes=data1.row_bytes, costs=Costs(*found, file, byte, _reading(data1)), block=block,
@@ -241,12 +242,6 @@ def _reading(x: Data) -> float:
     start = time.perf_counter()
     part.digest()
     return (time.perf_counter() - start) / max(1, rows.stop * x.row_bytes)
-
-
-def _shapes(x: Data) -> Any:
-    """Two inputs, as `tt.trace` takes them."""
-    some = x.rows(slice(0, 2))
-    return some if x.single else tuple(some)
 
 
 @contextmanager
