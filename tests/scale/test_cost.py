@@ -71,6 +71,8 @@ def test_one_process_computes_while_it_writes():
     start = COSTS.read * e.row_bytes * e.n1
     assert max(compute, write) < e.seconds() - start < compute + write
     assert e.hours() == e.seconds() / 3600
+    assert made(overlap=0.0).seconds() == pytest.approx(start + compute + write)
+    assert made(overlap=-1.0).seconds() > start + compute + write
 
 
 def test_workers_share_tiles_until_the_scheduler_is_busy():
@@ -174,6 +176,12 @@ def test_costs_are_recovered_from_what_calls_and_files_take(clock, second):
     assert e.costs.file == pytest.approx(0.004, rel=1e-6)
     assert e.costs.byte == pytest.approx(1e-9, rel=1e-4)
     assert e.error < 1e-6
+
+
+@pytest.mark.parametrize(("pair", "overlap"), [(3e-6, 0.0), (1e-3, 1.0)])
+def test_what_writing_hides_is_measured_where_it_matters(clock, pair, overlap):
+    e = estimate(slow(clock, [], pair), torch.randn(900, 5), kinds=("ntk",), tile=64, seconds=120)
+    assert e.overlap == pytest.approx(overlap, abs=1e-6)  # this clock adds up what threads do
 
 
 @pytest.mark.parametrize(("pair", "seconds"), [(1e-7, 5.0), (1e-5, 5.0), (1e-3, 5.0), (1e-3, 30.0), (1e-2, 20.0)])

@@ -6,7 +6,8 @@ The model, in seconds. A *call* of the kernel on n1 x n2 inputs takes
 
 because each input's own pass is linear, and a tile is one call, or several where it is larger than a block (`work.BLOCK`).
 Storing a tile takes `file` seconds a file and `byte` seconds a byte; a tile off the diagonal of a symmetric kernel is two files
-a kind. One process computes while it writes, so that max(compute, write) counts; a worker of a cluster does one after the other.
+a kind. One process computes while it writes: compute + write, less `overlap` times what would be hidden if neither slowed the
+other, which is measured. A worker of a cluster does one after the other.
 With M tiles of t seconds on w workers and a scheduler that takes o seconds a task,
 
     T = max(ceil(M / w) t, M o),        so workers are of use up to        w = t / o.
@@ -81,6 +82,7 @@ class Estimate:
     working_bytes: int  # memory of a call beyond inputs and results
     free_bytes: int  # memory that was free
     measured: tuple[Measured, ...]
+    overlap: float = 1.0  # of writing and computing in one process: 1 is all, 0 none, below it they hold each other up
     workers: int = 1
     overhead: float | None = None  # the scheduler's seconds a task
     operations: int | None = None  # of one pair, by `tt.trace`; None for a function
@@ -102,7 +104,7 @@ class Estimate:
 
     def compute_seconds(self, n1: int | None = None, n2: int | None = None, *, tile: int | None = None) -> float:
         """Seconds of one worker in all calls of the kernel."""
-        return self._seconds_of(self._work(n1, n2, tile))
+        return call_seconds(self.costs, self._work(n1, n2, tile))
 
     def write_seconds(self, n1: int | None = None, n2: int | None = None, *, tile: int | None = None) -> float:
         """Seconds in which all tiles are written, one after the other."""
@@ -143,7 +145,8 @@ class Estimate:
         count = self.tiles(n1, n2, tile=tile)
         if workers == 1:
             compute, write = self.compute_seconds(n1, n2, tile=tile), self.write_seconds(n1, n2, tile=tile)
-            return start + max(compute + write / count, write + compute / count)  # the last write, the first computation
+            best = max(compute + write / count, write + compute / count)  # the last write, the first computation
+            return start + compute + write - self.overlap * (compute + write - best)
         each = self.tile_seconds(n1, n2, tile=tile)
         return start + max(math.ceil(count / workers) * each, count * self._overhead())
 
@@ -207,12 +210,8 @@ class Estimate:
         times: dict[Work, list[float]] = {}
         for m in self.measured:
             times.setdefault(work(m.n1, m.n2, m.own, self.block), []).append(m.seconds)
-        errors = [self._seconds_of(w) / statistics.median(t) - 1 for w, t in times.items()]
+        errors = [call_seconds(self.costs, w) / statistics.median(t) - 1 for w, t in times.items()]
         return math.sqrt(sum(e * e for e in errors) / max(1, len(errors)))
-
-    def _seconds_of(self, w: Work) -> float:
-        c = self.costs
-        return c.call * w.calls + c.input * w.inputs + c.pair * w.pairs + c.own * w.own
 
     def _overhead(self) -> float:
         if self.overhead is None:
@@ -261,6 +260,11 @@ def work(n1: int, n2: int, own: bool, block: int) -> Work:
         return Work(rows * columns, n1 * columns + n2 * rows, n1 * n2, 0)
     squares = (n1 // block) * block**2 + (n1 % block) ** 2
     return Work(rows * (rows + 1) // 2, n1 * rows, (n1 * n1 - squares) // 2, squares)
+
+
+def call_seconds(c: Costs, w: Work) -> float:
+    """Seconds of calls."""
+    return c.call * w.calls + c.input * w.inputs + c.pair * w.pairs + c.own * w.own
 
 
 def operations(net: torch.nn.Module, shape: Any) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ..engine.memory import free_bytes
 from . import cluster
 from .arguments import as_backend, as_kinds
 from .chunks import chunk_bytes, write_chunk
-from .cost import Costs, Estimate, Measured, operations, work
+from .cost import Costs, Estimate, Measured, call_seconds, operations, work
 from .inputs import Data
 from .plan import _side
 from .work import BLOCK, KINDS, Analytic, Function, kernel_of
@@ -31,6 +32,9 @@ _WHOLE = 1 << 20  # inputs of a call of a function, which is never cut into bloc
 _FILES = 4  # of each size, at least
 _SMALL_FILE = 512  # inputs on a side of the least file, so that data of a few rows also tell what a byte costs
 _WRITTEN = 1 << 28  # bytes after which enough were written
+_PIPED = 16  # tiles computed and written at once
+_WAITING = 2  # of them not yet written, as in `local.py`
+_FAINT = 0.02  # of the larger of two times, below which the smaller does not matter
 _SAMPLE = 1 << 26  # bytes of inputs hashed
 
 
@@ -81,15 +85,19 @@ def estimate(
         kernel.to(device)
     block = BLOCK if isinstance(kernel, Analytic) else _WHOLE
     with _threads(threads):
-        calls, working = _calls(kernel, data1, data2, min(block, tile), 0.7 * seconds, where, dtype.itemsize)
+        calls, working = _calls(kernel, data1, data2, tile, 0.5 * seconds, where, dtype.itemsize)
         found = _fitted(calls, block)
-        file, byte = _files(Path(folder or tempfile.gettempdir()), min(tile, max(*counts, _SMALL_FILE)), dtype, 0.2 * seconds)
+        place = Path(folder or tempfile.gettempdir())
+        file, byte = _files(place, min(tile, max(*counts, _SMALL_FILE)), dtype, 0.2 * seconds)
+        costs = Costs(*found, file, byte, _reading(data1))
+        largest = max(calls, key=lambda m: (not m.own, m.n1 * m.n2))
+        overlap = _overlap(kernel, data1, data2, largest, costs, block, dtype, 0.2 * seconds, where, place)
     if overhead is None and (workers > 1 or client is not None):
         overhead = task_overhead(client, folder)
     pair, own = operations(kernel.model, data1.rows(slice(0, 2), where)) if isinstance(kernel, Analytic) else (None, None)
     return Estimate(
         n1=data1.count, n2=None if data2 is None else data2.count, kinds=kernel.kinds, tile=tile, dtype=dtype.name,
-        itemsize=dtype.itemsize, row_bytes=data1.row_bytes, costs=Costs(*found, file, byte, _reading(data1)), block=block,
+        itemsize=dtype.itemsize, row_bytes=data1.row_bytes, costs=costs, overlap=overlap, block=block,
         threads=threads or torch.get_num_threads(), working_bytes=working, free_bytes=free, measured=tuple(calls),
         workers=workers, overhead=overhead, operations=pair, own_operations=own,
     )  # fmt: skip
@@ -232,6 +240,46 @@ def _files(folder: Path, tile: int, dtype: np.dtype, seconds: float) -> tuple[fl
                 break
     fixed, byte = _least(sizes, times)
     return fixed, byte
+
+
+def _overlap(
+    kernel: Analytic | Function, x1: Data, x2: Data | None, size: Measured, costs: Costs, block: int, dtype: np.dtype,
+    seconds: float, device: Any, folder: Path,
+) -> float:  # fmt: skip
+    """How much of the smaller of computing and writing is hidden when one thread writes what another computes.
+
+    As in `local.run_here`, on a few tiles. 1 is all, 0 is none, and below that they hold each other up (memory, cores).
+    """
+    files = len(kernel.kinds) * (2 if x2 is None else 1)
+    side = max(size.n1, size.n2)
+    call = call_seconds(costs, work(size.n1, size.n2, size.own, block))
+    write = files * (costs.file + costs.byte * chunk_bytes(side, dtype))
+    count = min(_PIPED, int(seconds / max(call + write, 1e-9)))
+    if count < 2 or min(call, write) < _FAINT * max(call, write):
+        return 1.0
+    values = np.ones((side, side), dtype)
+
+    def store(place: str, k: int) -> None:
+        for f in range(files):
+            write_chunk(Path(place, f"{k}-{f}"), values.T if f % 2 else values, side, Path(place))
+
+    with tempfile.TemporaryDirectory(dir=folder) as place, ThreadPoolExecutor(1) as writer:
+        start = time.perf_counter()
+        waiting = []
+        for k in range(count):
+            a = x1.rows(slice(0, size.n1), device)
+            b = None if size.own else (x2 or x1).rows(slice((x2 or x1).count - size.n2, None), device)
+            for value in kernel(a, b).values():
+                value.cpu().numpy()
+            waiting.append(writer.submit(store, place, k))
+            if k >= _WAITING:
+                waiting[k - _WAITING].result()
+        for done in waiting:
+            done.result()
+        took = time.perf_counter() - start
+    apart = count * (call + write)
+    best = max(count * call + write, count * write + call)
+    return min(1.0, max(-1.0, (apart - took) / (apart - best)))
 
 
 def _reading(x: Data) -> float:
