@@ -52,7 +52,8 @@ def estimate(
         model_or_kernel_fn, x1, x2, kinds, tile, backend: as in `tt.scale.compute`.
         seconds: how long to measure at most, warm-up and the start of a cluster excluded; a call that has begun is finished, so
             a kernel whose smallest call takes longer takes longer.
-        workers: processes to predict for; more than one also measures the scheduler's overhead, on a local cluster.
+        workers: processes to predict for; more than one also measures the scheduler's overhead, on a local cluster (in a script,
+            call this under `if __name__ == "__main__":`).
         device: where calls run; None for where the inputs are.
         threads: of torch in a worker, while measuring; None for as many as now.
         overhead: seconds of the scheduler a task, where known.
