@@ -32,7 +32,8 @@ _WHOLE = 1 << 20  # inputs of a call of a function, which is never cut into bloc
 _FILES = 4  # of each size, at least
 _SMALL_FILE = 512  # inputs on a side of the least file, so that data of a few rows also tell what a byte costs
 _WRITTEN = 1 << 28  # bytes after which enough were written
-_PIPED = 16  # tiles computed and written at once
+_PIPED = 4  # tiles computed and written at once: more would fill what a disk takes before it slows down
+_TRIALS = 3
 _WAITING = 2  # of them not yet written, as in `local.py`
 _FAINT = 0.02  # of the larger of two times, below which the smaller does not matter
 _SAMPLE = 1 << 26  # bytes of inputs hashed
@@ -255,7 +256,7 @@ def _overlap(
     side = max(size.n1, size.n2)
     call = call_seconds(costs, work(size.n1, size.n2, size.own, block))
     write = files * (costs.file + costs.byte * chunk_bytes(side, dtype))
-    count = min(_PIPED, int(seconds / max(call + write, 1e-9)))
+    count = min(_PIPED, int(seconds / _TRIALS / max(call + write, 1e-9)))
     if count < 2 or min(call, write) < _FAINT * max(call, write):
         return 1.0
     values = np.ones((side, side), dtype)
@@ -264,22 +265,24 @@ def _overlap(
         for f in range(files):
             write_chunk(Path(place, f"{k}-{f}"), values.T if f % 2 else values, side, Path(place))
 
-    with tempfile.TemporaryDirectory(dir=folder) as place, ThreadPoolExecutor(1) as writer:
-        start = time.perf_counter()
-        waiting = []
-        for k in range(count):
-            a = x1.rows(slice(0, size.n1), device)
-            b = None if size.own else (x2 or x1).rows(slice((x2 or x1).count - size.n2, None), device)
-            for value in kernel(a, b).values():
-                value.cpu().numpy()
-            waiting.append(writer.submit(store, place, k))
-            if k >= _WAITING:
-                waiting[k - _WAITING].result()
-        for done in waiting:
-            done.result()
-        took = time.perf_counter() - start
+    def trial() -> float:
+        with tempfile.TemporaryDirectory(dir=folder) as place, ThreadPoolExecutor(1) as writer:
+            start, waiting = time.perf_counter(), []
+            for k in range(count):
+                a = x1.rows(slice(0, size.n1), device)
+                b = None if size.own else (x2 or x1).rows(slice((x2 or x1).count - size.n2, None), device)
+                for value in kernel(a, b).values():
+                    value.cpu().numpy()
+                waiting.append(writer.submit(store, place, k))
+                if k >= _WAITING:
+                    waiting[k - _WAITING].result()
+            for done in waiting:
+                done.result()
+            return time.perf_counter() - start
+
     apart = count * (call + write)
     best = max(count * call + write, count * write + call)
+    took = float(np.median([trial() for _ in range(_TRIALS)]))
     return min(1.0, max(-1.0, (apart - took) / (apart - best)))
 
 
