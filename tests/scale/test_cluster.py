@@ -148,8 +148,8 @@ def test_what_a_task_asks_for():
 ])  # fmt: skip
 def test_workers_that_do_not_fit(tmp_path, seen, error, words):
     class Client:
-        def run(self, look, path):
-            return {"tcp://a": look(path), "tcp://b": seen}
+        def run(self, look, path, on_error):
+            return {"tcp://dead": OSError("it died"), "tcp://a": look(path), "tcp://b": seen}
 
     (tmp_path / "job.pkl").touch()
     with pytest.raises(error, match=words):

@@ -176,9 +176,12 @@ def memory(client: Any) -> int:
 
 def _require_fit(client: Any, path: Path) -> None:
     """Refuse workers that cannot see the store, or run other versions."""
-    seen = client.run(_look, str(path))
+    seen = client.run(_look, str(path), on_error="return")
     here = versions()
-    for address, (host, sees, there) in seen.items():
+    for address, answer in seen.items():
+        if isinstance(answer, Exception):  # it has just died; another may take its place
+            continue
+        host, sees, there = answer
         if not sees:
             raise FileNotFoundError(
                 f"client: worker {address} on {host} cannot see the store at {path.parent}; expected a folder on a file "

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .chunks import space_for
+
 _BLOCK = 1 << 24  # bytes of rows read at a time
 
 
@@ -135,11 +137,16 @@ class Data:
             return found
         path = folder / f"{self.name}-{k}.npy"
         dtype = torch.empty(0, dtype=array.dtype).numpy().dtype if isinstance(array, Tensor) else array.dtype
-        out = np.lib.format.open_memmap(path, "w+", dtype.newbyteorder("="), tuple(array.shape))
-        for rows in self.blocks():
-            out[rows] = self._part(array, rows).cpu().numpy()
-        out.flush()
-        return _mapped(out)
+        header = {
+            "descr": np.lib.format.dtype_to_descr(dtype.newbyteorder("=")),
+            "fortran_order": False,
+            "shape": tuple(array.shape),
+        }
+        with space_for(path), open(path, "wb") as file:  # not through a memmap, which a full disk would kill
+            np.lib.format.write_array_header_1_0(file, header)
+            for rows in self.blocks():
+                file.write(self._part(array, rows).cpu().contiguous().numpy().data)
+        return _mapped(np.load(path, mmap_mode="r"))
 
 
 def _mapped(array: np.memmap) -> Mapped | None:

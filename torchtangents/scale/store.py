@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..engine.progress import watched
-from .chunks import chunk_bytes, chunk_path, read_chunk, write_chunk
+from .chunks import chunk_bytes, chunk_path, read_chunk, space_for, write_chunk
 from .grid import Grid, Place
 from .manifest import Manifest
 
@@ -98,8 +98,8 @@ class Store:
 
     def record(self, record: dict[str, Any]) -> None:
         """Note that a tile was computed."""
-        with open(self.records_path, "a") as file:
-            file.write(json.dumps(record) + "\n")
+        with space_for(self.records_path), open(self.records_path, "a") as file:
+            file.write(f"\n{json.dumps(record)}")  # a line that a kill cuts off spoils no other
 
     def records(self) -> list[dict[str, Any]]:
         """What was computed: tile, seconds, host, process and time of each, in the order in which they came."""
@@ -109,19 +109,16 @@ class Store:
         for line in self.records_path.read_text().splitlines():
             try:
                 found.append(json.loads(line))
-            except ValueError:  # a line that a kill cut off
+            except ValueError:  # empty, or cut off
                 continue
         return found
 
     def missing(self) -> list[Place]:
         """Tiles without a file of the right size, in order."""
-        there = {kind: self._sizes(kind) for kind in self.manifest.kinds}
-        size = chunk_bytes(self.manifest.tile, self.manifest.numpy_dtype)
-        return [
-            place
-            for place in self.grid.places()
-            if any(there[kind].get(at) != size for kind in there for at in self.grid.stored(place))
-        ]
+        there = np.logical_and.reduce([self._there(kind) for kind in self.manifest.kinds])  # (tiles, tiles)
+        if self.grid.symmetric:
+            there = there & there.T | np.tri(len(there), k=-1, dtype=bool)
+        return [(int(i), int(j)) for i, j in np.argwhere(~there)]
 
     def missing_files(self, place: Place) -> bool:
         """Whether a tile is not there, by the size of its files."""
@@ -129,12 +126,14 @@ class Store:
         paths = [chunk_path(self.root, kind, at) for kind in self.manifest.kinds for at in self.grid.stored(place)]
         return any(not p.exists() or p.stat().st_size != size for p in paths)
 
-    def _sizes(self, kind: str) -> dict[Place, int]:
-        found = {}
-        folder = self.root / kind / "c"
+    def _there(self, kind: str) -> np.ndarray:
+        """Which chunks have a file of the right size: (tiles, tiles)."""
+        found = np.zeros(self.grid.sides, bool)
+        folder, size = self.root / kind / "c", chunk_bytes(self.manifest.tile, self.manifest.numpy_dtype)
         for row in os.scandir(folder) if folder.exists() else ():
-            if row.name.isdigit():
-                found.update({(int(row.name), int(f.name)): f.stat().st_size for f in os.scandir(row.path) if f.name.isdigit()})
+            for file in os.scandir(row.path) if row.name.isdigit() and int(row.name) < len(found) else ():
+                if file.name.isdigit() and int(file.name) < found.shape[1]:
+                    found[int(row.name), int(file.name)] = file.is_file() and file.stat().st_size == size
         return found
 
     def inspect(self, place: Place) -> str:

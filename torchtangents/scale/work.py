@@ -6,6 +6,7 @@ import copy
 import functools
 import inspect
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,6 +28,8 @@ _SECONDS = 3.0
 _LEAST, _MOST = 64, 2048  # inputs on a side: files of 16 KiB to 16 MiB in float32
 _SAMPLE = 8
 BLOCK = 1024  # the last bits of a matrix product depend on its size: larger tiles are made of blocks of this one
+
+_ALONE = threading.Lock()  # workers of dask have threads, and a function may change its model while it runs, as tt.empirical does
 
 
 class Analytic:
@@ -123,7 +126,7 @@ class Function:
 
     def __call__(self, x1: Any, x2: Any) -> dict[str, Tensor]:
         """The tile of each kind; x2=None for a tile on the diagonal: f(x1) where x2 is optional, f(x1, x1) otherwise."""
-        with torch.no_grad():
+        with _ALONE, torch.no_grad():
             found = self.function(x1) if x2 is None and self.alone else self.function(x1, x1 if x2 is None else x2)
         n1, n2 = _count(x1), _count(x1 if x2 is None else x2)
         out = {}
