@@ -1,4 +1,4 @@
-"""The command line: `torchtangents info` and `torchtangents demo`."""
+"""The command line: `torchtangents info`, `torchtangents demo` and `torchtangents kernel`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         >>> main([])
         2
     """
-    parser = _parser()
+    parser, kernels = _parser()
     options = parser.parse_args(argv)
     if options.command == "info":
         from .config import show_config
@@ -34,11 +34,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if options.command == "demo":
         return _demo(options)
+    if options.command == "kernel":
+        from .scale.command import kernel
+
+        return kernel(options, kernels)
     parser.print_usage(sys.stderr)
     return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The parser, and that of `kernel`, which also checks what goes together."""
+    from .scale.command import add_options
+
     parser = argparse.ArgumentParser(prog="torchtangents", description="Kernels of infinitely wide networks.")
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("info", help="versions and active backends")
@@ -46,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("torchtangents-demo"), help="folder for PNG, GIF and CSV (%(default)s)")
     demo.add_argument("--only", choices=PARTS, help="one part only")
     demo.add_argument("--quick", action="store_true", help="small sizes, for a first look")
-    return parser
+    kernels = commands.add_parser("kernel", help="a kernel of any size, stored and resumable")
+    add_options(kernels)
+    return parser, kernels
 
 
 def _demo(options: argparse.Namespace) -> int:
