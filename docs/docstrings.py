@@ -11,7 +11,7 @@ from typing import Any
 import griffe
 
 _SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Example):$")
-_ITEM = re.compile(r"( {4}[\w\[\]. ,*]+:)(\s.*|)$")
+_ITEM = re.compile(r"( {4}(?=\S)[\w\[\]. ,*]+:)(\s.*|)$")
 _SPECIAL = re.compile(r"(`[^`]*`)|([\\*_\[\]])|([&<>])")
 _ARXIV = re.compile(r"\barXiv (\d{4}\.\d{5})\b")
 _ENTITY = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -42,8 +42,8 @@ def as_markdown(text: str) -> str:
             item = _ITEM.match(line)
             lines.append(item[1] + _escaped(item[2]) if item else _escaped(line))
         else:
-            section = section if not line else ""
-            lines.append(_escaped(line))
+            section = "" if line else section
+            lines.append(line if line.startswith("    ") else _escaped(line))
     return "\n".join(lines)
 
 

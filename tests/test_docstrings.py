@@ -28,6 +28,7 @@ def public(module):
 PUBLIC = {f"{path}.{name}": value for path, module in MODULES.items() for name, value in public(module).items()}
 RECORDS = [n for n, v in PUBLIC.items() if inspect.isclass(v) and (hasattr(v, "_fields") or hasattr(v, "__dataclass_fields__"))]
 MADE_INSIDE = ["tt.State", "tt.UnsupportedError", "tt.predict.SingularKernelError", "tt.predict.JitterWarning"]  # no constructor to call
+HIDDEN = {"self", "args", "kwargs", "min_value", "max_value"}  # torch's own, two of them deprecated
 CALLABLE = [n for n in PUBLIC if n not in RECORDS and n not in MADE_INSIDE]
 
 
@@ -43,18 +44,18 @@ def section(text, title):
 
 def items(text):
     """The names in front of a section's colons, with the stars of *args left out."""
-    heads = re.findall(r"^ {4}([\w\[\]. ,*]+):(?:\s|$)", text, re.M)
+    heads = re.findall(r"^ {4}(?=\S)([\w\[\]. ,*]+):(?:\s|$)", text, re.M)
     return [name.strip(" *") for head in heads for name in head.split(",")]
 
 
 def parameters(value):
     """What the function, or the constructor of the first class that names any, takes."""
     if inspect.isfunction(value):
-        return [n for n in inspect.signature(value).parameters]
+        return list(inspect.signature(value).parameters)
     for base in value.__mro__:
         if "__init__" in vars(base) and base is not torch.nn.Module and base is not object:
             found = inspect.signature(base.__init__).parameters.values()
-            return [p.name for p in found if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+            return [p.name for p in found if p.name not in HIDDEN]
     return []
 
 

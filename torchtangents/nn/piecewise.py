@@ -18,7 +18,7 @@ class ReLU(Layer, torch.nn.ReLU):
     Args:
         inplace: as in `torch.nn.ReLU`.
 
-    Cho and Saul 2009 (arXiv 1112.3712).
+    Cho and Saul 2009 (NeurIPS) and 2011 (arXiv 1112.3712).
 
     Example:
         >>> import torch, torchtangents as tt
@@ -56,7 +56,7 @@ class LeakyReLU(Layer, torch.nn.LeakyReLU):
 
 
 class Abs(Layer):
-    """|x|.
+    """The absolute value |x|.
 
     Example:
         >>> import torch, torchtangents as tt
@@ -81,7 +81,7 @@ class ABReLU(Layer):
     Raises:
         TypeError, ValueError: a slope that is not a finite scalar.
 
-    Cho and Saul 2009 (arXiv 1112.3712); Tsuchida, Roosta and Gallagher 2018 (arXiv 1711.09090).
+    Cho and Saul 2009 (NeurIPS) and 2011 (arXiv 1112.3712); Tsuchida, Roosta and Gallagher 2018 (arXiv 1711.09090).
 
     Example:
         >>> import torch, torchtangents as tt
