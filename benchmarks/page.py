@@ -57,8 +57,9 @@ def machine(found: dict[str, Any]) -> str:
     for of_side in found["versions"].values():
         versions |= of_side if isinstance(of_side, dict) else {}
     named = [f"{k} {versions[k]}" for k in ("torch", "neural-tangents", "jax", "botorch") if k in versions]
+    sets, cpu = ", ".join(m["instruction_sets"]), m["cpu"].replace("(R)", "")
     return (
-        f"*{m['cores']} cores of an {m['cpu'].replace('(R)', '')} ({', '.join(m['instruction_sets'])}), {m['memory_gib']:.0f} GiB; "
+        f"*{m['cores']} cores of an {cpu} ({sets}), {m['memory_gib']:.0f} GiB; "
         f"{', '.join(named)}; {m['date'][:10]}, commit {m['commit'][:8]}, load {m['load_average'][0]:.1f} at the start.*"
     )
 

@@ -27,7 +27,12 @@ def public(module):
 
 PUBLIC = {f"{path}.{name}": value for path, module in MODULES.items() for name, value in public(module).items()}
 RECORDS = [n for n, v in PUBLIC.items() if inspect.isclass(v) and (hasattr(v, "_fields") or hasattr(v, "__dataclass_fields__"))]
-MADE_INSIDE = ["tt.State", "tt.UnsupportedError", "tt.predict.SingularKernelError", "tt.predict.JitterWarning"]  # no constructor to call
+MADE_INSIDE = [
+    "tt.State",
+    "tt.UnsupportedError",
+    "tt.predict.SingularKernelError",
+    "tt.predict.JitterWarning",
+]  # no constructor to call
 HIDDEN = {"self", "args", "kwargs", "min_value", "max_value"}  # torch's own, two of them deprecated
 CALLABLE = [n for n in PUBLIC if n not in RECORDS and n not in MADE_INSIDE]
 
@@ -96,7 +101,9 @@ def test_what_it_raises_is_said_or_it_raises_nothing(name):
     value = PUBLIC[name]
     said = section(documentation(value), "Raises")
     for error in items(said):
-        assert error in ("UnsupportedError", "SingularKernelError") or issubclass(getattr(__import__("builtins"), error), Exception)
+        assert error in ("UnsupportedError", "SingularKernelError") or issubclass(
+            getattr(__import__("builtins"), error), Exception
+        )
     if not said:
         assert not REFUSES.search(own_code(value))
 

@@ -49,7 +49,9 @@ def test_code_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
 
 
 def test_every_guide_has_code_that_runs():
-    assert {"index.md", "tour.md", "concepts.md", "finite.md", "layers.md", "prediction.md"} <= {p for p in PAGES if any(blocks(p))}
+    assert {"index.md", "tour.md", "concepts.md", "finite.md", "layers.md", "prediction.md"} <= {
+        p for p in PAGES if any(blocks(p))
+    }
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -26,7 +26,8 @@ def test_a_changed_table_is_written_anew():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(4.35e-3, "4.3 ms"), (2.69, "2.7 s"), (9.2e-9, "9.2 ns"), (1.5e-7, "150 ns"), (1.01e-3, "1.0 ms"), (43.0, "43.0 s")]
+    ("value", "text"),
+    [(4.35e-3, "4.3 ms"), (2.69, "2.7 s"), (9.2e-9, "9.2 ns"), (1.5e-7, "150 ns"), (1.01e-3, "1.0 ms"), (43.0, "43.0 s")],
 )
 def test_times_are_read_in_their_unit(value, text):
     assert page.duration(value) == text

@@ -33,8 +33,9 @@ def group_norm(k: State, groups: int, eps: float, affine: bool) -> State:
 class LayerNorm(Layer, torch.nn.LayerNorm):
     """Normalise over the last axes: subtract their mean, divide by their standard deviation.
 
-    K' = r1 r2 (K - m1 m2), with m the mean, v the variance and r = (v + eps)^(-1/2). The NTK counts the trained gain (E[u f'(u) v f'(v)] through a following activation f,
-    K' into a linear layer) and bias (1); where `normalized_shape` includes positions, both at equal positions only.
+    K' = r1 r2 (K - m1 m2), with m the mean, v the variance and r = (v + eps)^(-1/2). The NTK counts the trained gain
+    (E[u f'(u) v f'(v)] through a following activation f, K' into a linear layer) and bias (1); where `normalized_shape`
+    includes positions, both at equal positions only.
 
     Args:
         normalized_shape: the last axes; the channel axis must be among them.
@@ -66,7 +67,8 @@ class LayerNorm(Layer, torch.nn.LayerNorm):
 class RMSNorm(Layer, torch.nn.RMSNorm):
     """Divide by the root mean square over the last axes, without centring.
 
-    K' = r1 r2 K, with v = E x^2 there and r = (v + eps)^(-1/2). The NTK counts the trained gain as in `LayerNorm`; there is no bias.
+    K' = r1 r2 K, with v = E x^2 there and r = (v + eps)^(-1/2). The NTK counts the trained gain as in `LayerNorm`; there is no
+    bias.
 
     Args:
         normalized_shape: the last axes; the channel axis must be among them.
