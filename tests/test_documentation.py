@@ -2,6 +2,7 @@
 
 import doctest
 import functools
+import importlib.util
 import re
 from pathlib import Path
 
@@ -76,3 +77,66 @@ def test_the_reference_lists_every_public_name():
 def test_the_navigation_names_every_page():
     named = re.findall(r": ([\w/]+\.md)$", (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
     assert sorted(n for n in named if n != "scale.md") == sorted(p for p in PAGES if p != "scale.md")
+
+
+def script(name):
+    """A Python file of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_drawing_shows_what_is_computed(tmp_path):
+    drawings = script("drawings")
+    asked = {readout: [len(planes) for *_, planes in drawings.planes_asked(readout)] for readout in ("Flatten", "GlobalAvgPool")}
+    assert asked == {"Flatten": [7, 7, 7, 3, 3, 3, 1], "GlobalAvgPool": [31, 31, 31, 15, 15, 15, 7]}
+    drawings.draw(tmp_path / "planes.svg")
+    assert (tmp_path / "planes.svg").stat().st_size > 10_000
+
+
+DOCSTRING = """A kernel K' of <x, y>, (N, *S).
+
+K* = B K*' [1].
+
+Args:
+    x_1, x_2: numbers *a*, as
+        low: as `x_*`.
+
+        kept
+    y: [0, 1].
+
+Returns:
+    (N, *O): a < b.
+
+Someone 2018 (arXiv 1806.07572).
+
+Example:
+    >>> f(x)
+    [0, 1]
+"""
+MARKDOWN = r"""A kernel K' of &lt;x, y&gt;, (N, \*S).
+
+K\* = B K\*' \[1\].
+
+Args:
+    x_1, x_2: numbers \*a\*, as
+        low: as `x_*`.
+
+        kept
+    y: \[0, 1\].
+
+**Returns:**
+
+(N, \*O): a &lt; b.
+
+Someone 2018 ([arXiv 1806.07572](https://arxiv.org/abs/1806.07572)).
+
+Examples:
+    >>> f(x)
+    [0, 1]"""
+
+
+def test_docstrings_become_markdown():
+    pytest.importorskip("griffe")
+    assert script("docstrings").as_markdown(DOCSTRING) == MARKDOWN
