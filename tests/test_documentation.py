@@ -3,7 +3,10 @@
 import doctest
 import functools
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -140,3 +143,17 @@ Examples:
 def test_docstrings_become_markdown():
     pytest.importorskip("griffe")
     assert script("docstrings").as_markdown(DOCSTRING) == MARKDOWN
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_warnings_and_needs_no_network(tmp_path):
+    for package in ("mkdocs", "material", "mkdocstrings_handlers"):
+        pytest.importorskip(package)
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=DOCS.parent, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True)
+    assert not done.returncode, done.stdout + done.stderr
+    for page in tmp_path.rglob("*.html"):
+        html = page.read_text(encoding="utf-8")
+        assert not re.findall(r'(?:src=|<link[^>]*href=)"?(?:https?:)?//', html), page.name
+        shown = re.sub(r"<(pre|code|script)\b.*?</\1>", "", html, flags=re.S)
+        assert not re.search(r"^\|.*\|$|^(Args|Raises|Example):", shown, re.M), f"{page.name}: a table or section left as text"
