@@ -19,7 +19,18 @@ Inputs = Tensor | tuple
 
 
 class Kernels(NamedTuple):
-    """Both kernels of one network."""
+    """Both kernels of one network, as `kernels` returns them.
+
+    Attributes:
+        nngp: (N1, N2), or (N1, N2, *S1, *S2) with positions.
+        ntk: of the same shape.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> nngp, ntk = tt.kernels(tt.nn.Linear(2, 1), torch.eye(2))
+        >>> nngp.shape
+        torch.Size([2, 2])
+    """
 
     nngp: Tensor
     ntk: Tensor

@@ -17,7 +17,19 @@ KINDS = ("nngp", "ntk")
 
 
 class MonteCarlo(NamedTuple):
-    """Means over networks, their standard errors, and how many networks; None where a kernel was not asked for."""
+    """Means over networks, their standard errors, and how many networks; None where a kernel was not asked for.
+
+    Attributes:
+        nngp, ntk: the means, in the shapes of `empirical.kernels`.
+        nngp_error, ntk_error: their standard errors, entry by entry.
+        n_samples: how many networks were drawn.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> estimate = tt.monte_carlo(tt.nn.Linear(2, 1), torch.eye(2), n_samples=4)
+        >>> estimate.nngp.shape, estimate.n_samples
+        (torch.Size([2, 2]), 4)
+    """
 
     nngp: Any
     ntk: Any

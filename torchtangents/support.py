@@ -60,7 +60,7 @@ Written by `python -m torchtangents.support docs/support.md` from `torchtangents
 - **Rule**: a closed form, or quadrature to 1e-8.
 - **Masks**: whether it takes inputs of different lengths (`mask1=`, `mask2=`).
 - **Planes read**: which displacements of its input one displacement of its output needs: *one*, *several*, or *all*
-  (see architecture.md, "Planes").
+  (see [Planes](architecture.md#planes)).
 - **Backends**: all run on *reference*; *cpu* is the compiled code, *cpu (table)* interpolates where there are many pairs.
 """
 

@@ -1,6 +1,6 @@
 """Duals of piecewise linear and piecewise constant functions, in terms of angle and distance.
 
-Cho and Saul 2009 (NeurIPS, arXiv 1112.3712) for the arc-cosine kernels; the distance form is this project's
+Cho and Saul 2009 (NeurIPS) and 2011 (arXiv 1112.3712) for the arc-cosine kernels; the distance form is this project's
 (docs/architecture.md, "Precision").
 """
 

@@ -1,4 +1,4 @@
-"""Duals of max(x, 0)^n, the arc-cosine kernels of order n (Cho and Saul 2009, arXiv 1112.3712)."""
+"""Duals of max(x, 0)^n, the arc-cosine kernels of order n (Cho and Saul 2011, arXiv 1112.3712)."""
 
 from __future__ import annotations
 

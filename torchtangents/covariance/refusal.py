@@ -11,7 +11,17 @@ locate: ContextVar[Callable[[], str]] = ContextVar("locate", default=lambda: "")
 
 
 class UnsupportedError(NotImplementedError):
-    """The infinite-width theory, or this version, has no rule for what was asked; the message names the layer."""
+    """The infinite-width theory, or this version, has no rule for what was asked; the message names the layer.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> net = torch.nn.Sequential(tt.nn.Linear(2, 8), torch.nn.Softmax(-1), tt.nn.Linear(8, 1))
+        >>> try:
+        ...     tt.ntk(net, torch.ones(1, 2))
+        ... except tt.UnsupportedError as error:
+        ...     print(str(error)[:11])
+        1 (Softmax)
+    """
 
 
 def here() -> str:

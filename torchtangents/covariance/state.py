@@ -36,7 +36,25 @@ from .terms import Scalar, Term, applied, merged, moments, moved, some_channels,
 
 @dataclass(frozen=True)
 class State(Shaped):
-    """The symbolic covariance of a batch of values; immutable."""
+    """The symbolic covariance of a batch of values; immutable. What a layer's `propagate` receives and returns.
+
+    Its methods, the verbs, record steps of a program; each returns a new State, and nothing is computed.
+
+    Attributes:
+        groups: pairs (number of channels, terms c f(base) whose sum they are).
+        layout: for each axis but the batch, which positions and channels it holds.
+        mask: (N, *S), True where inputs have data; None for everywhere.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> class Halve(tt.Layer):
+        ...     def forward(self, x):
+        ...         return x / 2
+        ...     def propagate(self, k: tt.State) -> tt.State:
+        ...         return k * 0.5
+        >>> tt.nngp(torch.nn.Sequential(tt.nn.Linear(1, 8, b_std=0.), Halve()), torch.ones(1, 1))
+        tensor([[0.2500]])
+    """
 
     @classmethod
     def of(cls, node: Node, channels: int, layout: Layout | None = None) -> State:

@@ -17,7 +17,18 @@ from .running import Running, counts
 
 
 class TraceEstimate(NamedTuple):
-    """An estimate and its standard error, from the number of vectors drawn."""
+    """An estimate of a trace, with its standard error.
+
+    Attributes:
+        mean: the estimate, a tensor of shape ().
+        error: its standard error, of the same shape.
+        n_samples: how many vectors were drawn.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> tt.empirical.trace_estimate(torch.nn.Linear(2, 1, bias=False), torch.eye(2), n_samples=10).n_samples
+        10
+    """
 
     mean: Tensor
     error: Tensor
@@ -25,7 +36,18 @@ class TraceEstimate(NamedTuple):
 
 
 class Eigenpairs(NamedTuple):
-    """values (k,), the largest first, and vectors (N K, k) in the columns."""
+    """The largest eigenvalues of a kernel, and their vectors.
+
+    Attributes:
+        values: (k,), the largest first.
+        vectors: (N K, k), one a column; N samples of K outputs.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> values, vectors = tt.empirical.top_eigenpairs(torch.nn.Linear(3, 1), torch.randn(5, 3), k=2)
+        >>> values.shape, vectors.shape
+        (torch.Size([2]), torch.Size([5, 2]))
+    """
 
     values: Tensor
     vectors: Tensor

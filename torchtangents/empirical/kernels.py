@@ -24,7 +24,18 @@ IMPLEMENTATIONS = ("auto", "jacobian", "vector_products", "structured")
 
 
 class Kernels(NamedTuple):
-    """Both empirical kernels of one network."""
+    """Both empirical kernels of one network.
+
+    Attributes:
+        nngp: in the shape that `nngp` returns.
+        ntk: in the shape that `ntk` returns.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> nngp, ntk = tt.empirical.kernels(torch.nn.Linear(2, 3), torch.eye(2))
+        >>> nngp.shape == ntk.shape == (2, 2)
+        True
+    """
 
     nngp: Any
     ntk: Any
@@ -101,7 +112,11 @@ def nngp(
     Args:
         model, x1, x2, trace_axes, diagonal_axes: as in `ntk`.
 
-    Returns, Raises: as `ntk`; parameters need not be trainable.
+    Returns:
+        As `ntk`.
+
+    Raises:
+        TypeError, ValueError: as `ntk`; parameters need not be trainable.
 
     Lee et al. 2018 (arXiv 1711.00165).
 

@@ -43,6 +43,8 @@ class Erf(Activation):
 class SigmoidLike(Activation):
     """(erf(x / 2.4020563531719796) + 1) / 2, close to the sigmoid, with the closed form of `Erf`.
 
+    Williams 1996 (NeurIPS).
+
     Example:
         >>> import torch, torchtangents as tt
         >>> tt.nn.SigmoidLike()(torch.zeros(1))
@@ -103,6 +105,8 @@ class Cos(Erf):
 
     Raises:
         TypeError, ValueError: an argument that is not a finite scalar.
+
+    Rahimi and Recht 2007 (NeurIPS); Pearce et al. 2019 (arXiv 1905.06076).
 
     Example:
         >>> import torch, torchtangents as tt

@@ -31,13 +31,15 @@ def group_norm(k: State, groups: int, eps: float, affine: bool) -> State:
 
 
 class LayerNorm(Layer, torch.nn.LayerNorm):
-    """Normalise over the last axes: with m the mean, v the variance and r = (v + eps)^(-1/2),
+    """Normalise over the last axes: subtract their mean, divide by their standard deviation.
 
-    K' = r1 r2 (K - m1 m2). The NTK counts the trained gain (E[u f'(u) v f'(v)] through a following activation f,
-    K' into a linear layer) and bias (1); where `normalized_shape` includes positions, both at equal positions only.
+    K' = r1 r2 (K - m1 m2), with m the mean, v the variance and r = (v + eps)^(-1/2). The NTK counts the trained gain
+    (E[u f'(u) v f'(v)] through a following activation f, K' into a linear layer) and bias (1); where `normalized_shape`
+    includes positions, both at equal positions only.
 
     Args:
-        normalized_shape, eps, elementwise_affine, bias: as in `torch.nn.LayerNorm`; must include the channel axis.
+        normalized_shape: the last axes; the channel axis must be among them.
+        eps, elementwise_affine, bias, device, dtype: as in `torch.nn.LayerNorm`.
 
     Raises:
         UnsupportedError: `normalized_shape` holds positions only.
@@ -63,13 +65,14 @@ class LayerNorm(Layer, torch.nn.LayerNorm):
 
 
 class RMSNorm(Layer, torch.nn.RMSNorm):
-    """Divide by the root mean square over the last axes: with v = E x^2 there and r = (v + eps)^(-1/2),
+    """Divide by the root mean square over the last axes, without centring.
 
-    K' = r1 r2 K, without centring. The NTK counts the trained gain as in `LayerNorm`; there is no bias.
+    K' = r1 r2 K, with v = E x^2 there and r = (v + eps)^(-1/2). The NTK counts the trained gain as in `LayerNorm`; there is no
+    bias.
 
     Args:
-        normalized_shape, eps, elementwise_affine, device, dtype: as in `torch.nn.RMSNorm`; must include the channel axis.
-            eps=None is the machine epsilon of the data.
+        normalized_shape: the last axes; the channel axis must be among them.
+        eps, elementwise_affine, device, dtype: as in `torch.nn.RMSNorm`; eps=None is the machine epsilon of the data.
 
     Raises:
         UnsupportedError: `normalized_shape` holds positions only.
@@ -103,7 +106,7 @@ class GroupNorm(Layer, torch.nn.GroupNorm):
 
     Args:
         num_groups: 1; more have no rule.
-        num_channels, eps, affine, device, dtype: as in `torch.nn.GroupNorm`.
+        num_channels, eps, affine, bias, device, dtype: as in `torch.nn.GroupNorm`.
 
     Raises:
         UnsupportedError: more than one group, or positions on axis 1.

@@ -54,6 +54,9 @@ class ZeroPad1d(_ZeroPad, torch.nn.ZeroPad1d):
     Args:
         padding: as in `torch.nn.ZeroPad1d`.
 
+    Raises:
+        ValueError: padding that leaves no position, when a kernel is asked for.
+
     Example:
         >>> import torch, torchtangents as tt
         >>> tt.nn.ZeroPad1d(1)(torch.ones(1, 1, 2))
@@ -70,6 +73,9 @@ class ZeroPad2d(_ZeroPad, torch.nn.ZeroPad2d):
     Args:
         padding: as in `torch.nn.ZeroPad2d`: a number, or (left, right, top, bottom).
 
+    Raises:
+        ValueError: padding that leaves no position, when a kernel is asked for.
+
     Example:
         >>> import torch, torchtangents as tt
         >>> tt.nn.ZeroPad2d((1, 0, 0, 0))(torch.ones(1, 1, 1, 2))
@@ -81,10 +87,13 @@ class ZeroPad2d(_ZeroPad, torch.nn.ZeroPad2d):
 
 
 class CircularPad1d(_CircularPad, torch.nn.CircularPad1d):
-    """The sequence repeated before and after.
+    """The sequence repeated before and after. K' = A K A^T with rows that repeat.
 
     Args:
         padding: as in `torch.nn.CircularPad1d`.
+
+    Raises:
+        ValueError: padding that leaves no position, or repeats more positions than there are, when a kernel is asked for.
 
     Example:
         >>> import torch, torchtangents as tt
@@ -97,10 +106,13 @@ class CircularPad1d(_CircularPad, torch.nn.CircularPad1d):
 
 
 class CircularPad2d(_CircularPad, torch.nn.CircularPad2d):
-    """The image repeated around itself.
+    """The image repeated around itself. K' = A K A^T with rows that repeat.
 
     Args:
         padding: as in `torch.nn.CircularPad2d`: a number, or (left, right, top, bottom).
+
+    Raises:
+        ValueError: padding that leaves no position, or repeats more positions than there are, when a kernel is asked for.
 
     Example:
         >>> import torch, torchtangents as tt
@@ -118,6 +130,9 @@ class ZeroPad3d(_ZeroPad, torch.nn.ZeroPad3d):
     Args:
         padding: as in `torch.nn.ZeroPad3d`: a number, or (left, right, top, bottom, front, back).
 
+    Raises:
+        ValueError: padding that leaves no position, when a kernel is asked for.
+
     Example:
         >>> import torch, torchtangents as tt
         >>> tt.nn.ZeroPad3d(1)(torch.ones(1, 1, 1, 1, 1)).sum()
@@ -129,10 +144,13 @@ class ZeroPad3d(_ZeroPad, torch.nn.ZeroPad3d):
 
 
 class CircularPad3d(_CircularPad, torch.nn.CircularPad3d):
-    """The volume repeated around itself.
+    """The volume repeated around itself. K' = A K A^T with rows that repeat.
 
     Args:
         padding: as in `torch.nn.CircularPad3d`: a number, or (left, right, top, bottom, front, back).
+
+    Raises:
+        ValueError: padding that leaves no position, or repeats more positions than there are, when a kernel is asked for.
 
     Example:
         >>> import torch, torchtangents as tt
@@ -145,10 +163,13 @@ class CircularPad3d(_CircularPad, torch.nn.CircularPad3d):
 
 
 class ReflectionPad1d(_ReflectionPad, torch.nn.ReflectionPad1d):
-    """The sequence mirrored at its first and last position, which are not repeated.
+    """The sequence mirrored at its first and last position, which are not repeated. K' = A K A^T with rows that mirror.
 
     Args:
         padding: as in `torch.nn.ReflectionPad1d`.
+
+    Raises:
+        ValueError: padding that leaves no position, or mirrors more positions than there are, when a kernel is asked for.
 
     Example:
         >>> import torch, torchtangents as tt
@@ -161,10 +182,13 @@ class ReflectionPad1d(_ReflectionPad, torch.nn.ReflectionPad1d):
 
 
 class ReflectionPad2d(_ReflectionPad, torch.nn.ReflectionPad2d):
-    """The image mirrored at its edges, which are not repeated.
+    """The image mirrored at its edges, which are not repeated. K' = A K A^T with rows that mirror.
 
     Args:
         padding: as in `torch.nn.ReflectionPad2d`: a number, or (left, right, top, bottom).
+
+    Raises:
+        ValueError: padding that leaves no position, or mirrors more positions than there are, when a kernel is asked for.
 
     Example:
         >>> import torch, torchtangents as tt
@@ -177,10 +201,13 @@ class ReflectionPad2d(_ReflectionPad, torch.nn.ReflectionPad2d):
 
 
 class ReplicationPad1d(_ReplicationPad, torch.nn.ReplicationPad1d):
-    """The first and last position of the sequence repeated.
+    """The first and last position of the sequence repeated. K' = A K A^T with rows that repeat the last.
 
     Args:
         padding: as in `torch.nn.ReplicationPad1d`.
+
+    Raises:
+        ValueError: padding that leaves no position, when a kernel is asked for.
 
     Example:
         >>> import torch, torchtangents as tt
@@ -193,10 +220,13 @@ class ReplicationPad1d(_ReplicationPad, torch.nn.ReplicationPad1d):
 
 
 class ReplicationPad2d(_ReplicationPad, torch.nn.ReplicationPad2d):
-    """The edges of the image repeated.
+    """The edges of the image repeated. K' = A K A^T with rows that repeat the last.
 
     Args:
         padding: as in `torch.nn.ReplicationPad2d`: a number, or (left, right, top, bottom).
+
+    Raises:
+        ValueError: padding that leaves no position, when a kernel is asked for.
 
     Example:
         >>> import torch, torchtangents as tt

@@ -13,12 +13,12 @@ from .scalars import held
 
 
 class ReLU(Layer, torch.nn.ReLU):
-    """max(x, 0): K' = (s + (pi - theta) q) / 2 pi, E f' f' = (pi - theta) / 2 pi.
+    """max(x, 0): K' = (s + (pi - theta) q) / (2 pi), E f' f' = (pi - theta) / (2 pi), with s = x y sin theta.
 
     Args:
         inplace: as in `torch.nn.ReLU`.
 
-    Cho and Saul 2009 (arXiv 1112.3712).
+    Cho and Saul 2009 (NeurIPS) and 2011 (arXiv 1112.3712).
 
     Example:
         >>> import torch, torchtangents as tt
@@ -35,7 +35,7 @@ class ReLU(Layer, torch.nn.ReLU):
 
 
 class LeakyReLU(Layer, torch.nn.LeakyReLU):
-    """max(x, 0) + negative_slope min(x, 0).
+    """max(x, 0) + negative_slope min(x, 0): `ABReLU` with a = negative_slope and b = 1.
 
     Args:
         negative_slope, inplace: as in `torch.nn.LeakyReLU`.
@@ -56,7 +56,9 @@ class LeakyReLU(Layer, torch.nn.LeakyReLU):
 
 
 class Abs(Layer):
-    """|x|.
+    """The absolute value |x|: K' = 2 / pi (s + (pi / 2 - theta) q), E f' f' = 1 - 2 theta / pi, with s = x y sin theta.
+
+    Tsuchida, Roosta and Gallagher 2018 (arXiv 1711.09090).
 
     Example:
         >>> import torch, torchtangents as tt
@@ -74,6 +76,9 @@ class Abs(Layer):
 class ABReLU(Layer):
     """a min(x, 0) + b max(x, 0).
 
+    K' = (a - b)^2 / (2 pi) (s - theta q) + (a^2 + b^2) / 2 q,  E f' f' = (a^2 + b^2) / 2 - (a - b)^2 theta / (2 pi), with
+    theta the angle of both, x and y their standard deviations, and s = x y sin theta.
+
     Args:
         a: the slope below 0; float or 0-dim tensor.
         b: the slope above 0; float or 0-dim tensor.
@@ -81,7 +86,7 @@ class ABReLU(Layer):
     Raises:
         TypeError, ValueError: a slope that is not a finite scalar.
 
-    Cho and Saul 2009 (arXiv 1112.3712); Tsuchida, Roosta and Gallagher 2018 (arXiv 1711.09090).
+    Cho and Saul 2009 (NeurIPS) and 2011 (arXiv 1112.3712); Tsuchida, Roosta and Gallagher 2018 (arXiv 1711.09090).
 
     Example:
         >>> import torch, torchtangents as tt
@@ -110,6 +115,8 @@ class ABReLU(Layer):
 
 class Sign(Layer):
     """sign(x): K' = 1 - 2 theta / pi. Its derivative is 0, so nothing below it trains.
+
+    Cho and Saul 2009 (NeurIPS), order 0.
 
     Example:
         >>> import torch, torchtangents as tt

@@ -104,7 +104,7 @@ class RectifiedMonomial(_OfDegree):
     Raises:
         TypeError, ValueError: another degree.
 
-    Cho and Saul 2009 (NeurIPS, arXiv 1112.3712).
+    Cho and Saul 2009 (NeurIPS) and 2011 (arXiv 1112.3712).
 
     Example:
         >>> import torch, torchtangents as tt

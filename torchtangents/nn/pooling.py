@@ -135,6 +135,8 @@ class SumPool1d(_SumPool):
     Raises:
         ValueError: fewer positions than a window holds.
 
+    Novak et al. 2019 (arXiv 1810.05148).
+
     Example:
         >>> import torch, torchtangents as tt
         >>> tt.nn.SumPool1d(2)(torch.ones(1, 1, 4))
@@ -153,6 +155,8 @@ class SumPool2d(_SumPool):
     Raises:
         ValueError: fewer positions than a window holds.
 
+    Novak et al. 2019 (arXiv 1810.05148).
+
     Example:
         >>> import torch, torchtangents as tt
         >>> tt.nn.SumPool2d(2)(torch.ones(1, 1, 2, 2))
@@ -170,6 +174,8 @@ class SumPool3d(_SumPool):
 
     Raises:
         ValueError: fewer positions than a window holds.
+
+    Novak et al. 2019 (arXiv 1810.05148).
 
     Example:
         >>> import torch, torchtangents as tt
@@ -217,6 +223,8 @@ class GlobalSumPool(_Global):
     Raises:
         UnsupportedError: a value without positions, or with channels elsewhere than on axis 1.
 
+    Novak et al. 2019 (arXiv 1810.05148).
+
     Example:
         >>> import torch, torchtangents as tt
         >>> tt.nn.GlobalSumPool()(torch.ones(1, 1, 4, 4))
@@ -243,6 +251,11 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPool, torch.nn.AdaptiveAvgPool1d):
     Args:
         output_size: as in `torch.nn.AdaptiveAvgPool1d`: one number.
 
+    Raises:
+        UnsupportedError: channels on an axis that is pooled, when a kernel is asked for.
+
+    Novak et al. 2019 (arXiv 1810.05148).
+
     Example:
         >>> import torch, torchtangents as tt
         >>> tt.nn.AdaptiveAvgPool1d(3)(torch.ones(2, 3, 4)).shape
@@ -261,6 +274,11 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool, torch.nn.AdaptiveAvgPool2d):
     Args:
         output_size: as in `torch.nn.AdaptiveAvgPool2d`: one number, or one for each axis (None keeps the axis).
 
+    Raises:
+        UnsupportedError: channels on an axis that is pooled, when a kernel is asked for.
+
+    Novak et al. 2019 (arXiv 1810.05148).
+
     Example:
         >>> import torch, torchtangents as tt
         >>> tt.nn.AdaptiveAvgPool2d(3)(torch.ones(2, 3, 4, 4)).shape
@@ -278,6 +296,11 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool, torch.nn.AdaptiveAvgPool3d):
 
     Args:
         output_size: as in `torch.nn.AdaptiveAvgPool3d`: one number, or one for each axis (None keeps the axis).
+
+    Raises:
+        UnsupportedError: channels on an axis that is pooled, when a kernel is asked for.
+
+    Novak et al. 2019 (arXiv 1810.05148).
 
     Example:
         >>> import torch, torchtangents as tt

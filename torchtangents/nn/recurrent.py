@@ -40,8 +40,9 @@ def _reversed(k: State) -> State:
 
 
 class RNN(RandomLayer, Layer, torch.nn.RNN):
-    """A recurrent layer over times (N, T, C), with weights shared over time: h(t) = f(g(t)),
+    """A recurrent layer over times (N, T, C), with weights shared over time.
 
+        h(t) = f(g(t)),
         g(t) = w_std / sqrt(C) W_x x(t) + hidden_std / sqrt(H) W_h h(t - 1) + b_std (b_x + b_h),   h(-1) = 0;
         K(t, t') = w_std^2 K_x(t, t') + hidden_std^2 E f f'(t - 1, t' - 1) + 2 b_std^2,
         Theta(t, t') = K(t, t') + w_std^2 Theta_x(t, t') + hidden_std^2 (E f' f' Theta)(t - 1, t' - 1).

@@ -11,7 +11,7 @@ from .layer import Layer
 
 
 class Flatten(Layer, torch.nn.Flatten):
-    """Merge axes; positions stay known until a linear layer reads them.
+    """Merge axes. Positions stay known until a linear layer reads them, and takes the mean of K(p, p) over them.
 
     Args:
         start_dim, end_dim: as in `torch.nn.Flatten`.

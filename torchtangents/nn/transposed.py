@@ -83,8 +83,8 @@ class ConvTranspose1d(_Transposed, torch.nn.ConvTranspose1d):
     p = stride i - padding + dilation k. The NTK as in `Linear`.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias, dilation, padding_mode, device,
-            dtype: as in `torch.nn.ConvTranspose1d`.
+        in_channels, out_channels, kernel_size, stride, padding, output_padding: as in torch, in its order.
+        groups, bias, dilation, padding_mode, device, dtype: as in `torch.nn.ConvTranspose1d`.
         w_std, b_std, parameterization: as in `Linear`, with fan_in = in_channels * kernel_size.
 
     Raises:
@@ -133,8 +133,8 @@ class ConvTranspose2d(_Transposed, torch.nn.ConvTranspose2d):
     p = stride i - padding + dilation k. The NTK as in `Linear`.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias, dilation, padding_mode, device,
-            dtype: as in `torch.nn.ConvTranspose2d`.
+        in_channels, out_channels, kernel_size, stride, padding, output_padding: as in torch, in its order.
+        groups, bias, dilation, padding_mode, device, dtype: as in `torch.nn.ConvTranspose2d`.
         w_std, b_std, parameterization: as in `Linear`, with fan_in = in_channels * taps.
 
     Raises:

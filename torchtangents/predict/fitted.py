@@ -24,6 +24,13 @@ class Fit:
         history: log density a target after each step, the start first.
         reason: why it stopped; begins with "converged", "no progress", "step limit" or "numerical trouble".
         converged: whether at a maximum.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> x = torch.linspace(-1, 1, 8)[:, None]
+        >>> found = tt.predict.fit(tt.nn.Linear(1, 1), x, x[:, 0], max_steps=3)
+        >>> sorted(found.values), len(found.history) > 0
+        (['b_std', 'w_std'], True)
     """
 
     net: nn.Module

@@ -25,8 +25,11 @@ class Path(NamedTuple):
 class FlowState(NamedTuple):
     """The state of training at one time, in float64, from which `GradientFlow.advance` goes on.
 
-    fx_train (N, *O) and fx_test (M, *O) are outputs, numbers allowed; qx_train and qx_test their velocities under momentum
-    (per sqrt(learning_rate) of time in the flow, per step in descent), None at rest; t is the training time so far.
+    Attributes:
+        fx_train, fx_test: outputs (N, *O) and (M, *O), numbers allowed.
+        qx_train, qx_test: their velocities under momentum (per sqrt(learning_rate) of time in the flow, per step in descent);
+            None at rest.
+        t: the training time so far.
 
     Example:
         >>> import torch, torchtangents as tt

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 class Prediction(NamedTuple):
     """Mean and covariance of Gaussian outputs; outputs are independent and share their covariance.
 
-    mean is (*T, M) or (*T, M, O): M inputs, O outputs, T the shape of the training times asked for.
-    covariance is (*T, M, M), the variances (*T, M), or None where it was not asked for.
+    Attributes:
+        mean: (*T, M) or (*T, M, O): M inputs, O outputs, T the shape of the training times asked for.
+        covariance: (*T, M, M), the variances (*T, M), or None where it was not asked for.
 
     Example:
         >>> import torch, torchtangents as tt
@@ -57,14 +58,37 @@ class Prediction(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """Mean and standard deviation, over an ensemble, of the loss 1/2 mean((f - y)^2); each of the times' shape."""
+    """Mean and standard deviation, over an ensemble, of the loss 1/2 mean((f - y)^2).
+
+    Attributes:
+        mean: of the shape of the times asked for.
+        std: of the same shape.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> ensemble = tt.predict.Ensemble(tt.nn.Linear(2, 1), torch.eye(2), torch.ones(2))
+        >>> mean, std = ensemble.loss(torch.tensor([0., 10., 100.]))
+        >>> mean.shape, bool(mean[2] < mean[0])
+        (torch.Size([3]), True)
+    """
 
     mean: Tensor
     std: Tensor
 
 
 class Flow(NamedTuple):
-    """Outputs of one network on the training and on the test points; None where they were not asked for."""
+    """Outputs of one network on the training and on the test points.
+
+    Attributes:
+        train: (*T, N, *O), T the shape of the times asked for; None where it was not asked for.
+        test: (*T, M, *O), or None.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> train, test = tt.predict.GradientFlow(torch.eye(2), torch.ones(2)).at(t=torch.tensor([1., 10.]))
+        >>> train.shape, test
+        (torch.Size([2, 2]), None)
+    """
 
     train: Tensor | None
     test: Tensor | None

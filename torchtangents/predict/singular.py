@@ -11,7 +11,17 @@ from torch import Tensor
 class SingularKernelError(ValueError):
     """The train-train kernel has no inverse; the message gives a `diag_reg` that was checked to work.
 
-    smallest_eigenvalue is relative to the mean of the kernel's diagonal; diag_reg is None where none helps.
+    Attributes:
+        smallest_eigenvalue: relative to the mean of the kernel's diagonal.
+        diag_reg: what helps, in the unit in which it was given; None where none does.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> try:
+        ...     tt.predict.Posterior(torch.ones(2, 2), torch.tensor([0., 1.])).at(torch.ones(1, 2), torch.ones(1))
+        ... except tt.predict.SingularKernelError as error:
+        ...     print(error.diag_reg)
+        0.001
     """
 
     def __init__(self, message: str, smallest_eigenvalue: float, diag_reg: float | None):
@@ -21,7 +31,16 @@ class SingularKernelError(ValueError):
 
 
 class JitterWarning(RuntimeWarning):
-    """A singular kernel was made positive definite by a number on its diagonal, which the message gives."""
+    """A singular kernel was made positive definite by a number on its diagonal, which the message gives.
+
+    Example:
+        >>> import torch, torchtangents as tt, warnings
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     mean = tt.predict.Posterior(torch.ones(2, 2), torch.ones(2), jitter=True).at(torch.ones(1, 2)).mean
+        >>> caught[0].category.__name__
+        'JitterWarning'
+    """
 
 
 def cutoff(k: Tensor, largest: float, dtype: torch.dtype) -> float:
