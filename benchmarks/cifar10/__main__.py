@@ -91,7 +91,7 @@ class Experiment:
             else:
                 stored = self._stored(job)
                 train, test = stored.train(images, key.kernel), stored.test(images, key.kernel)
-                found, chosen_by = evaluate.predict(train, self.y[images], test), "leave-one-out"
+                found, chosen_by = evaluate.predict(train, self.y[images], test), evaluate.CHOSEN_BY
             score = evaluate.score(found.log_p, self.y_test)
             numbers = (found.diag_reg, found.temperature, chosen_by, len(self.y_test))
             yield Row(*(getattr(key, name) for name in Key.__dataclass_fields__), *score, *numbers)

@@ -27,15 +27,18 @@ class Images(NamedTuple):
     y_test: np.ndarray
 
     def drawn(self, train: int, test: int, seed: int = 0) -> Images:
-        """So many of each at random; a smaller number gives the first of those that a larger one gives."""
-        rng = np.random.default_rng(seed)
-        parts = []
-        for name, wanted, x, y in (("training", train, self.x_train, self.y_train), ("test", test, self.x_test, self.y_test)):
+        """So many of each at random, the training images in rounds.
+
+        A round has one image of every class in random order, as long as no class runs out, so that every stretch of training
+        images that begins and ends with a round has equally many of every class (as Arora et al. 2020, arXiv 1910.01663).
+        Fewer images are the first of more.
+        """
+        for name, wanted, x in (("training", train, self.x_train), ("test", test, self.x_test)):
             if wanted > len(x):
                 raise ValueError(f"expected at least {wanted} {name} images, the data have {len(x)}; ask for fewer")
-            order = rng.permutation(len(x))[:wanted]
-            parts += [x[order], y[order]]
-        return Images(*parts)
+        rng = np.random.default_rng(seed)
+        chosen, tests = _rounds(self.y_train, rng)[:train], rng.permutation(len(self.x_test))[:test]
+        return Images(self.x_train[chosen], self.y_train[chosen], self.x_test[tests], self.y_test[tests])
 
     def fingerprint(self) -> str:
         """A hash of pixels and labels, in their order."""
@@ -43,6 +46,16 @@ class Images(NamedTuple):
         for array in self:
             digest.update(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
+
+
+def _rounds(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Indices of all samples: one of every class, another one of every class, and so on."""
+    order = rng.permutation(len(labels))
+    earlier = np.empty(len(labels), dtype=int)  # how many of its class come before each sample
+    for label in range(CLASSES):
+        of_class = np.flatnonzero(labels[order] == label)
+        earlier[of_class] = np.arange(len(of_class))
+    return order[np.argsort(earlier, kind="stable")]
 
 
 def load(path: Path) -> Images:

@@ -1,10 +1,13 @@
 """Class probabilities from a stored kernel, and how good they are.
 
-The targets are centred one-hot vectors, y = e_label - 1/10. The mean of infinitely many networks trained on them, or of the
-posterior, is f = K* (K + diag_reg tr(K)/N I)^-1 y. diag_reg maximises the leave-one-out density of the targets and the
-temperature T that of the labels, both in closed form from the training set alone
-(`torchtangents.predict.classification.one_hot`). The predictive probabilities are softmax(f / T): proper, since T has not
-seen the test labels. The log likelihood is the mean over test images of log softmax(f / T)[label], in nats.
+The targets are centred one-hot vectors, y = e_label - 1/10. The mean of infinitely many networks trained on them (NTK), or of
+the posterior (NNGP), is f = K* Q^-1 y with Q = K + diag_reg tr(K)/N I, and the class probabilities are softmax(f / T). The two
+numbers diag_reg (of `GRID`) and T together maximise the leave-one-out likelihood of the training labels,
+
+    sum_i log softmax(f_-i / T)[label_i],   f_-i = y_i - [Q^-1 y]_i / [Q^-1]_ii
+
+(Rasmussen and Williams 2006, equation 5.12; T by `tt.predict.temperature`). So no test label is used, and the log likelihood
+reported is of proper predictive probabilities: the mean over test images of log softmax(f / T)[label], in nats.
 """
 
 from __future__ import annotations
@@ -14,12 +17,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from torchtangents.predict import temperature
 from torchtangents.predict.classification.one_hot import OneHotRegression
 from torchtangents.predict.classification.task import Task
 
 from .data import CLASSES
 
 RESAMPLES = 1000
+GRID = tuple(10.0 ** (exponent / 2) for exponent in range(-8, 3))  # of diag_reg, 1e-4 .. 10
+CHOSEN_BY = "diag_reg and temperature by leave-one-out likelihood"
 
 
 class Prediction(NamedTuple):
@@ -51,8 +57,25 @@ class _Stored(Task):
 
 def predict(train: Tensor, labels: Tensor, test: Tensor) -> Prediction:
     """From kernels (N, N) and (M, N), and labels (N,)."""
-    learned = OneHotRegression(_Stored(train, labels), "loo", None, 1.0, None)
+    task = _Stored(train, labels)
+    learned = OneHotRegression(task, best_diag_reg(task), None, 1.0, None)
     return Prediction(learned.log_probabilities(test), learned.diag_reg, learned.temperature)
+
+
+def best_diag_reg(task: Task) -> float:
+    """The one of `GRID` with the largest leave-one-out likelihood of the labels, each at its best temperature."""
+    k, y = task.train.double(), task.one_hot - 1 / task.classes
+    scale = k.diagonal().mean()
+    values, vectors = torch.linalg.eigh((k + k.mT) / 2)
+    projected, squares = vectors.mT @ y, vectors.square()
+
+    def likelihood(diag_reg: float) -> float:
+        q = values + diag_reg * scale  # (N,)
+        scores = y - vectors @ (projected / q[:, None]) / (squares @ (1 / q))[:, None]  # (N, C)
+        log_p = (scores / temperature(scores, task.labels)).log_softmax(1)
+        return log_p.gather(1, task.labels[:, None]).mean().item()
+
+    return max(GRID, key=likelihood)
 
 
 def score(log_p: Tensor, labels: Tensor, seed: int = 0) -> Score:
