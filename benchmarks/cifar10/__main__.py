@@ -24,7 +24,7 @@ from .data import Images, load
 from .kernels import KINDS, StoredKernel, Work
 from .models import MODELS
 from .plan import QUICK, Plan
-from .preprocess import FITS
+from .preprocess import EPSILON, FITS
 from .results import Key, Row
 
 OUT = Path(__file__).resolve().parent.parent / "results"
@@ -116,9 +116,10 @@ def main(arguments: list[str] | None = None) -> None:
     images = load(options.data).drawn(plan.full, plan.test)
     options.out.mkdir(parents=True, exist_ok=True)
     rows_at, record_at, picture_at = (options.out / f"cifar10.{kind}" for kind in ("csv", "json", "png"))
-    shared = {"data": images.fingerprint(), "plan": plan.identity(), "zca_epsilon": _epsilon(), "bootstrap": evaluate.RESAMPLES}
+    shared = {"data": images.fingerprint(), "plan": plan.identity()}
     command = " ".join(["python -m benchmarks.cifar10", *(sys.argv[1:] if arguments is None else map(str, arguments))])
     about = {"command": command, "machine": machine.describe(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    about |= {"zca_epsilon": EPSILON}
     record = results.Record(record_at, shared, {**about, "started": _now()})
     done = {row.key for row in results.read(rows_at)}
     experiment = Experiment(images, plan, options.store, options.quick)
@@ -137,12 +138,6 @@ def main(arguments: list[str] | None = None) -> None:
         plot.draw(rows, picture_at)
 
 
-def _epsilon() -> float:
-    from .preprocess import EPSILON
-
-    return EPSILON
-
-
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
@@ -153,7 +148,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--store", type=Path, default=Path("cifar10-kernels"), help="folder of the stored kernels")
     parser.add_argument("--out", type=Path, default=None, help="folder of cifar10.csv, .json and .png")
     parser.add_argument("--only", nargs="+", choices=[*MODELS, FINITE], default=[*MODELS, FINITE], metavar="MODEL")
-    parser.add_argument("--sizes", nargs="+", type=int, default=None, help="training images; by default all that a CPU has time for")
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, default=None, help="training images; by default all that a CPU has time for"
+    )
     parser.add_argument("--subsets", type=int, default=None, help="at most so many training sets of a size")
     parser.add_argument("--preprocess", nargs="+", choices=list(FITS), default=list(FITS))
     parser.add_argument("--quick", action="store_true", help="a few images: to try the harness")

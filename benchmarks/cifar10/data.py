@@ -100,7 +100,9 @@ def _batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         rows, labels = batch[b"data"], batch[b"labels"]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected a dictionary with b'data' and b'labels', as the Python version of CIFAR-10") from error
+        raise ValueError(
+            f"{path}: expected a dictionary with b'data' and b'labels', as the Python version of CIFAR-10"
+        ) from error
     return np.asarray(rows).reshape(-1, *SHAPE), np.asarray(labels, dtype=np.uint8)  # a row is red, green, blue planes
 
 

@@ -52,7 +52,10 @@ def train(x: Tensor, labels: Tensor, x_test: Tensor, seed: int, steps: int | Non
         torch.manual_seed(seed)
         model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=PEAK, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, total_steps=steps, pct_start=0.2, cycle_momentum=False)
+    rising = max(steps // 5, 1)
+    up = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / rising, total_iters=rising)
+    down = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps - rising, 1))
+    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [up, down], [rising])
     queue = kept[:0]
     for _ in range(steps):
         size = min(BATCH, len(kept))

@@ -54,4 +54,4 @@ class Plan(NamedTuple):
         return n * (n + 1) // 2 + n * self.test
 
 
-QUICK = Plan(sizes=(6, 12, 24), cuts=(6, 12), subsets=2, full=24, test=20)
+QUICK = Plan(sizes=(5, 10, 20), cuts=(5, 10), subsets=2, full=25, test=8)

@@ -59,7 +59,9 @@ def table(rows: Iterable[Row]) -> str:
     sizes = [size for size in sizes if size in (320, 640, 1000, 1280, 5000)] or sizes[-2:]
     lines = [f"| model | kernel | images seen as | {' | '.join(map(str, sizes))} |", "|---" * (3 + len(sizes)) + "|"]
     order = [*MODELS, "finite-cnn"]
-    for (model, kernel, seen), points in sorted(found.items(), key=lambda item: (item[0][2], order.index(item[0][0]), item[0][1])):
+    for (model, kernel, seen), points in sorted(
+        found.items(), key=lambda item: (item[0][2], order.index(item[0][0]), item[0][1])
+    ):
         cells = [_cell(points.get(size)) for size in sizes]
         lines.append(f"| {label(model)} | {STYLES[kernel][1]} | {TITLES[seen]} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -83,7 +85,9 @@ def draw(rows: list[Row], file: Path) -> None:
 
     found = summary(rows)
     seen = [name for name in FITS if any(row.preprocessing == name for row in rows)]
-    figure, panels = pyplot.subplots(len(seen), 2, figsize=(11, 4.2 * len(seen)), layout="constrained", squeeze=False, sharex=True)
+    figure, panels = pyplot.subplots(
+        len(seen), 2, figsize=(11, 4.2 * len(seen)), layout="constrained", squeeze=False, sharex=True
+    )
     names = [name for name in (*MODELS, "finite-cnn") if any(row.model == name for row in rows)]
     colours = {name: "black" if name == "finite-cnn" else f"C{list(MODELS).index(name)}" for name in names}
     for (model, kernel, preprocessing), points in found.items():

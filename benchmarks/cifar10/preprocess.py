@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-EPSILON = 0.1  # of ZCA, relative to the mean eigenvalue
+EPSILON = 100.0  # of ZCA, relative to the mean eigenvalue
 
 Transform = Callable[[Tensor], Tensor]
 
