@@ -8,7 +8,6 @@ regulariser and the temperature, by leave-one-out on the training set (`evaluate
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -48,7 +47,7 @@ class Job(NamedTuple):
             return 1e-3 * FINITE_COST * steps * min(self.size, finite.BATCH)
         return 1e-3 * MODELS[self.model].milliseconds * plan.pairs(self.size, self.subset)
 
-    def keys(self) -> list[Key]:
+    def rows(self) -> list[Key]:
         """Of its rows."""
         kernels = ("finite",) if self.model == FINITE else KINDS
         return [Key(self.model, kernel, self.preprocessing, self.size, self.subset) for kernel in kernels]
@@ -60,7 +59,8 @@ def jobs(plan: Plan, options: argparse.Namespace) -> list[Job]:
     for model in options.only:
         for preprocessing in options.preprocess:
             for size in options.sizes or plan.sizes:
-                limit = plan.full if model == FINITE or options.sizes else MODELS[model].largest
+                limited = not (model == FINITE or options.sizes or options.devices)
+                limit = MODELS[model].largest if limited else plan.full
                 if size <= limit and not (preprocessing == "zca" and (model == FINITE or size > ZCA_SIZES)):
                     repeats = min(plan.repeats(size), options.subsets or plan.subsets)
                     found += [Job(model, preprocessing, size, subset) for subset in range(repeats)]
@@ -70,8 +70,9 @@ def jobs(plan: Plan, options: argparse.Namespace) -> list[Job]:
 class Experiment:
     """The images as tensors, and stored kernels, which models share between training sets."""
 
-    def __init__(self, images: Images, plan: Plan, store: Path, quick: bool):
-        self.plan, self.store, self.quick = plan, store / images.fingerprint(), quick
+    def __init__(self, images: Images, plan: Plan, options: argparse.Namespace):
+        self.plan, self.store = plan, options.store / images.fingerprint()
+        self.quick, self.devices = options.quick, options.devices
         self.y, self.y_test = (torch.from_numpy(y).long() for y in (images.y_train, images.y_test))
         x, x_test = torch.from_numpy(images.x_train), torch.from_numpy(images.x_test)
         self.seen: dict[str, tuple[Tensor, Tensor]] = {}
@@ -84,7 +85,7 @@ class Experiment:
         """Predict and score."""
         images = self.plan.images(job.size, job.subset)
         x, x_test = self.seen[job.preprocessing]
-        for key in job.keys():
+        for key in job.rows():
             if job.model == FINITE:
                 found = finite.train(x[images], self.y[images], x_test, job.subset, 5 if self.quick else None)
                 chosen_by = finite.CHOSEN_BY
@@ -104,8 +105,8 @@ class Experiment:
     def _stored(self, job: Job) -> StoredKernel:
         name = job.model, job.preprocessing
         if name not in self.kernels:
-            net = MODELS[job.model].build()
-            self.kernels[name] = StoredKernel(net, *self.seen[job.preprocessing], self.store.joinpath(*name), self.plan)
+            net, folder = MODELS[job.model].build(), self.store.joinpath(*name)
+            self.kernels[name] = StoredKernel(net, *self.seen[job.preprocessing], folder, self.plan, self.devices)
         return self.kernels[name]
 
 
@@ -122,9 +123,9 @@ def main(arguments: list[str] | None = None) -> None:
     about |= {"zca_epsilon": EPSILON}
     record = results.Record(record_at, shared, {**about, "started": _now()})
     done = {row.key for row in results.read(rows_at)}
-    experiment = Experiment(images, plan, options.store, options.quick)
+    experiment = Experiment(images, plan, options)
     for job in jobs(plan, options):
-        if done.issuperset(job.keys()):
+        if done.issuperset(job.rows()):
             continue
         for row in experiment.rows(job):
             if row.key not in done:
@@ -148,9 +149,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--store", type=Path, default=Path("cifar10-kernels"), help="folder of the stored kernels")
     parser.add_argument("--out", type=Path, default=None, help="folder of cifar10.csv, .json and .png")
     parser.add_argument("--only", nargs="+", choices=[*MODELS, FINITE], default=[*MODELS, FINITE], metavar="MODEL")
-    parser.add_argument(
-        "--sizes", nargs="+", type=int, default=None, help="training images; by default all that a CPU has time for"
-    )
+    parser.add_argument("--sizes", nargs="+", type=int, default=None, help="training images; by default what a CPU has time for")
+    parser.add_argument("--devices", nargs="+", default=None, help="GPUs, e.g. cuda:0; then models go to the largest size")
     parser.add_argument("--subsets", type=int, default=None, help="at most so many training sets of a size")
     parser.add_argument("--preprocess", nargs="+", choices=list(FITS), default=list(FITS))
     parser.add_argument("--quick", action="store_true", help="a few images: to try the harness")

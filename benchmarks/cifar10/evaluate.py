@@ -46,7 +46,7 @@ class Score(NamedTuple):
 
 
 class _Stored(Task):
-    """What a method of classification learns from, where the kernel has been computed before; its test points are rows (N,) of it."""
+    """A task whose kernel has been computed before; its test points are rows (N,) of the kernel."""
 
     def __init__(self, train: Tensor, labels: Tensor):
         self.train, self.labels, self.classes, self.seed = train, labels, CLASSES, 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,14 +33,15 @@ class StoredKernel:
         x_test: test images (M, C, H, W).
         folder: of this model and these images; a block is a Zarr store in it, and a block begun is continued.
         plan: the parts between which blocks lie.
+        devices: as in `tt.scale.compute`.
 
     Raises:
         ValueError: as `tt.scale.compute`, where a block belongs to other images or another network.
     """
 
-    def __init__(self, net: Module, x: Tensor, x_test: Tensor, folder: Path, plan: Plan):
+    def __init__(self, net: Module, x: Tensor, x_test: Tensor, folder: Path, plan: Plan, devices: Any = None):
         self.net, self.x, self.x_test, self.folder, self.plan = net, x, x_test, folder, plan
-        self.work = Work()
+        self.devices, self.work = devices, Work()
 
     def train(self, images: slice, kind: str) -> Tensor:
         """(n, n) of a stretch of the training images."""
@@ -64,7 +65,7 @@ class StoredKernel:
         handle = scale.open(str(path)) if path.exists() else None
         if handle is None or not handle.complete:
             began = time.perf_counter()
-            handle = scale.compute(self.net, x1, x2, store=str(path), kinds=KINDS, progress=False)
+            handle = scale.compute(self.net, x1, x2, store=str(path), kinds=KINDS, devices=self.devices, progress=False)
             n = len(x1)
             pairs = n * (n + 1) // 2 if x2 is None else n * len(x2)
             self.work = Work(self.work.pairs + pairs, self.work.seconds + time.perf_counter() - began)

@@ -14,7 +14,7 @@ from .data import SHAPE
 class Model(NamedTuple):
     """A network and its cost.
 
-    milliseconds: a pair of images, NNGP and NTK, float32, on the two cores of the committed results; it decides the order of work.
+    milliseconds: a pair of images, NNGP and NTK, float32, on two cores; it decides the order of work.
     largest: training images for which a few hours on a CPU are enough; a GPU computes any number.
     """
 
