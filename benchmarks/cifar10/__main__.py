@@ -74,18 +74,17 @@ class Experiment:
         self.plan, self.store = plan, options.store / images.fingerprint()
         self.quick, self.devices = options.quick, options.devices
         self.y, self.y_test = (torch.from_numpy(y).long() for y in (images.y_train, images.y_test))
-        x, x_test = torch.from_numpy(images.x_train), torch.from_numpy(images.x_test)
-        self.seen: dict[str, tuple[Tensor, Tensor]] = {}
-        for name, fit in FITS.items():
-            transform = fit(x)
-            self.seen[name] = transform(x), transform(x_test)
+        self.x, self.x_test = torch.from_numpy(images.x_train), torch.from_numpy(images.x_test)
+        self.inputs: dict[str, tuple[Tensor, Tensor]] = {}
         self.kernels: dict[tuple[str, str], StoredKernel] = {}
 
-    def rows(self, job: Job) -> Iterator[Row]:
-        """Predict and score."""
+    def rows(self, job: Job, done: set[Key]) -> Iterator[Row]:
+        """Predict and score what is not done."""
         images = self.plan.images(job.size, job.subset)
-        x, x_test = self.seen[job.preprocessing]
+        x, x_test = self.seen(job.preprocessing)
         for key in job.rows():
+            if key in done:
+                continue
             if job.model == FINITE:
                 found = finite.train(x[images], self.y[images], x_test, job.subset, 5 if self.quick else None)
                 chosen_by = finite.CHOSEN_BY
@@ -97,6 +96,13 @@ class Experiment:
             numbers = (found.diag_reg, found.temperature, chosen_by, len(self.y_test))
             yield Row(*(getattr(key, name) for name in Key.__dataclass_fields__), *score, *numbers)
 
+    def seen(self, preprocessing: str) -> tuple[Tensor, Tensor]:
+        """Training and test images as the networks see them."""
+        if preprocessing not in self.inputs:
+            transform = FITS[preprocessing](self.x)
+            self.inputs[preprocessing] = transform(self.x), transform(self.x_test)
+        return self.inputs[preprocessing]
+
     def work(self) -> dict[str, Any]:
         """For each stored kernel the entries computed in this run, and their seconds."""
         done = {f"{model}, {seen}": kernel.work for (model, seen), kernel in self.kernels.items() if kernel.work != Work()}
@@ -106,7 +112,7 @@ class Experiment:
         name = job.model, job.preprocessing
         if name not in self.kernels:
             net, folder = MODELS[job.model].build(), self.store.joinpath(*name)
-            self.kernels[name] = StoredKernel(net, *self.seen[job.preprocessing], folder, self.plan, self.devices)
+            self.kernels[name] = StoredKernel(net, *self.seen(job.preprocessing), folder, self.plan, self.devices)
         return self.kernels[name]
 
 
@@ -127,11 +133,10 @@ def main(arguments: list[str] | None = None) -> None:
     for job in jobs(plan, options):
         if done.issuperset(job.rows()):
             continue
-        for row in experiment.rows(job):
-            if row.key not in done:
-                results.append(rows_at, row)
-                print(f"{_now()} {row.model} {row.kernel} {row.preprocessing} {row.size} {row.subset}: {row.accuracy:.3f}, "
-                      f"{row.log_likelihood:.3f}", flush=True)  # fmt: skip
+        for row in experiment.rows(job, done):
+            results.append(rows_at, row)
+            what = f"{row.model} {row.kernel} {row.preprocessing} {row.size} {row.subset}"
+            print(f"{_now()} {what}: {row.accuracy:.3f}, {row.log_likelihood:.3f}", flush=True)
         record.save(work=experiment.work(), finished=_now())
     rows = results.read(rows_at)
     if rows:

@@ -18,7 +18,10 @@ KINDS = ("nngp", "ntk")
 
 
 class Work(NamedTuple):
-    """Entries computed and seconds that they took, NNGP and NTK in one pass."""
+    """Entries computed and seconds that they took, NNGP and NTK in one pass.
+
+    A block that an earlier run began counts as a whole, with the seconds of what was missing.
+    """
 
     pairs: int = 0
     seconds: float = 0.0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-EPSILON = 100.0  # of ZCA, relative to the mean eigenvalue
+EPSILON = 10.0  # of ZCA, relative to the mean eigenvalue; among the powers of ten Myrtle-5's leave-one-out chose it at 160 images
 
 Transform = Callable[[Tensor], Tensor]
 
