@@ -133,11 +133,13 @@ def main(arguments: list[str] | None = None) -> None:
     for job in jobs(plan, options):
         if done.issuperset(job.rows()):
             continue
-        for row in experiment.rows(job, done):
-            results.append(rows_at, row)
-            what = f"{row.model} {row.kernel} {row.preprocessing} {row.size} {row.subset}"
-            print(f"{_now()} {what}: {row.accuracy:.3f}, {row.log_likelihood:.3f}", flush=True)
-        record.save(work=experiment.work(), finished=_now())
+        try:
+            for row in experiment.rows(job, done):
+                results.append(rows_at, row)
+                what = f"{row.model} {row.kernel} {row.preprocessing} {row.size} {row.subset}"
+                print(f"{_now()} {what}: {row.accuracy:.3f}, {row.log_likelihood:.3f}", flush=True)
+        finally:
+            record.save(work=experiment.work(), finished=_now())
     rows = results.read(rows_at)
     if rows:
         print(plot.table(rows))
