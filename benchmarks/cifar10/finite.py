@@ -2,9 +2,9 @@
 
 Myrtle-5's layers (Shankar et al. 2020, arXiv 2003.02237) with widths 32, 32, 64, 128, BatchNorm before every ReLU, and a
 linear read-out of the mean over positions. The recipe is the common one: cross-entropy, SGD with Nesterov momentum 0.9 and
-weight decay 5e-4, a learning rate that rises to 0.1 over a fifth of the steps and falls to 0 as a cosine, batches of 64,
-random horizontal flips and shifts by up to 4 pixels (padded with zeros), which the kernels do not get. A tenth of the training
-images is held out, for the temperature of the softmax alone.
+weight decay 5e-4, a learning rate that rises to 0.05 over a fifth of the steps and falls to 0 as a cosine, 20 epochs (at
+least 200 steps) in batches of 32, random horizontal flips and shifts by up to 4 pixels (padded with zeros), which the kernels
+do not get. A tenth of the training images is held out, for the temperature of the softmax alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torchtangents.predict import temperature
 from .data import CLASSES
 from .evaluate import Prediction
 
-BATCH, EPOCHS, LEAST_STEPS, PEAK = 64, 30, 300, 0.1
+BATCH, EPOCHS, LEAST_STEPS, PEAK = 32, 20, 200, 0.05
 CHOSEN_BY = "temperature on a tenth of the images, held out of training"
 
 
@@ -50,7 +50,7 @@ def train(x: Tensor, labels: Tensor, x_test: Tensor, seed: int, steps: int | Non
     steps = steps or max(EPOCHS * len(kept) // BATCH, LEAST_STEPS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = network()
+        model: nn.Module = network().to(memory_format=torch.channels_last)  # twice as fast on a CPU
     optimizer = torch.optim.SGD(model.parameters(), lr=PEAK, momentum=0.9, nesterov=True, weight_decay=5e-4)
     rising = max(steps // 5, 1)
     up = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / rising, total_iters=rising)

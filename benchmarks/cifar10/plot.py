@@ -98,6 +98,7 @@ def draw(rows: list[Row], file: Path) -> None:
                 marker="o" if kernel != "ntk" else "s", markersize=3, linewidth=1.2, elinewidth=0.8, capsize=2,
             )  # fmt: skip
     sizes = sorted({row.size for row in rows})
+    marked = [size for size, after in zip(sizes, [*sizes[1:], math.inf], strict=True) if after > 1.5 * size]  # labels have room
     for row, name in zip(panels, seen, strict=True):
         row[0].set(title=f"Accuracy, {TITLES[name]}", ylabel="test accuracy")
         row[1].set(title=f"Negative log likelihood, {TITLES[name]}", ylabel="nats a test image")
@@ -105,7 +106,7 @@ def draw(rows: list[Row], file: Path) -> None:
         row[1].axhline(math.log(CLASSES), color="grey", linewidth=0.8)
         for panel in row:
             panel.set_xscale("log")
-            panel.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45)
+            panel.set_xticks(marked, [f"{size:,}" for size in marked], rotation=45)
             panel.xaxis.set_minor_locator(NullLocator())
             panel.tick_params(labelbottom=True)
             panel.grid(alpha=0.3)
@@ -116,6 +117,6 @@ def draw(rows: list[Row], file: Path) -> None:
     handles += [Line2D([], [], color="grey", linestyle=STYLES[kernel][0], label=STYLES[kernel][1]) for kernel in kernels]
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
     tests = max(row.test_images for row in rows)
-    figure.suptitle(f"CIFAR-10, {tests:,} test images; bars: standard errors over test images and training sets")
+    figure.suptitle(f"CIFAR-10, {tests:,} test images; bars: standard errors over test images and training sets", x=0.42)
     figure.savefig(file, dpi=130)
     pyplot.close(figure)

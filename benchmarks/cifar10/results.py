@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -67,22 +68,33 @@ def append(path: Path, row: Row) -> None:
 class Record:
     """The JSON file: the data and settings that all rows share, and for each run its command, machine, times and work.
 
+    Runs of different models may go on at once: each changes its own entry.
+
     Raises:
         ValueError: the file has other data or settings: rows of two experiments would mix.
     """
 
     def __init__(self, path: Path, shared: dict[str, Any], run: dict[str, Any]):
         self.path, self.run = path, run
-        expected: dict[str, Any] = json.loads(json.dumps(shared))  # lists for tuples
-        self.content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {**expected, "runs": []}
-        found = {name: self.content.get(name) for name in expected}
-        if found != expected:
-            raise ValueError(f"{path}: expected results of {expected}, found those of {found}; choose another folder with --out")
-        self.content["runs"].append(run)
+        self.shared: dict[str, Any] = json.loads(json.dumps(shared))  # lists for tuples
+        self.earlier = dict(run)
+        content = self._content()
+        found = {name: content.get(name) for name in self.shared}
+        if found != self.shared:
+            raise ValueError(
+                f"{path}: expected results of {self.shared}, found those of {found}; choose another folder with --out"
+            )
 
     def save(self, **changes: Any) -> None:
         """Change this run's entry and write the file."""
+        content = self._content()
+        content["runs"] = [run for run in content["runs"] if run != self.earlier]
         self.run.update(changes)
-        new = self.path.with_suffix(".new")
-        new.write_text(json.dumps(self.content, indent=1) + "\n")
+        self.earlier = json.loads(json.dumps(self.run))
+        content["runs"].append(self.earlier)
+        new = self.path.with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps(content, indent=1) + "\n")
         new.replace(self.path)
+
+    def _content(self) -> dict[str, Any]:
+        return json.loads(self.path.read_text()) if self.path.exists() else {**self.shared, "runs": []}
