@@ -21,140 +21,116 @@ _KNOWN = ("torch", "torchtangents", "numpy", "builtins", "functools", "gpytorch"
 def program_digests(program: Program) -> list[list[str]]:
     """[layer, step, digest] of each step: its numbers, tensors and functions, and which steps it reads."""
     index = {step: i for i, step in enumerate(program.steps)}
+    content = _Content(index)
     found = []
     for step in program.steps:
-        state = {k: v for k, v in vars(step).items() if k not in _SKIPPED}
-        walk = _Walk(index)
-        walk.add([type(step).__qualname__, state, [index[i] for i in step.inputs]])
-        found.append([str(step.layer), repr(step), walk.digest()[:16]])
+        state = {k: v for k, v in _state(step).items() if k not in _SKIPPED}
+        whole = content.of([type(step).__qualname__, state, [index[i] for i in step.inputs]])
+        found.append([str(step.layer), repr(step), whole[:16]])
     return found
 
 
 def function_digest(function: Any) -> str:
     """Of a callable: its code, its bound arguments, and the state of the modules that it holds."""
-    walk = _Walk({})
-    walk.add(function)
-    return walk.digest()
+    return _Content({}).of(function)
 
 
-class _Walk:
-    """Feeds an object to a hash by its content; an address never enters."""
+class _Content:
+    """Digests of objects by what they hold; no address enters, nor what was computed from it before."""
 
     def __init__(self, steps: dict[Node, int]):
-        self.steps, self.hash = steps, hashlib.sha256()
-        self.seen: dict[int, int] = {}
-        self.held: list[Any] = []  # so that no id is used twice
+        self.steps = steps
+        self.known: dict[int, tuple[Any, str]] = {}  # the objects too, so that no id is used twice
+        self.inside: list[int] = []
 
-    def digest(self) -> str:
-        return self.hash.hexdigest()
-
-    def _word(self, *words: object) -> None:
-        for word in words:
-            text = str(word).encode()
-            self.hash.update(len(text).to_bytes(8, "little") + text)
-
-    def add(self, value: Any) -> None:
-        """One object and all that it holds."""
+    def of(self, value: Any) -> str:
+        """SHA-256 of an object and all that it holds."""
         if value is None or isinstance(value, (bool, int, float, complex, str, bytes, torch.dtype, torch.device, np.dtype)):
-            self._word(type(value).__name__, repr(value))
-        elif isinstance(value, enum.Enum):
-            self._word("enum", value)
-        elif isinstance(value, Node) and value in self.steps:
-            self._word("step", self.steps[value])
-        elif id(value) in self.seen:
-            self._word("again", self.seen[id(value)])
-        else:
-            self.seen[id(value)] = len(self.seen)
-            self.held.append(value)
-            self._compound(value)
+            return _hashed(type(value).__name__, repr(value))
+        if isinstance(value, enum.Enum):
+            return _hashed("enum", value)
+        if isinstance(value, Node) and value in self.steps:
+            return _hashed("step", self.steps[value])
+        if id(value) in self.inside:
+            return _hashed("cycle", len(self.inside) - self.inside.index(id(value)))
+        if id(value) not in self.known:
+            self.inside.append(id(value))
+            self.known[id(value)] = value, _hashed(*self._parts(value))
+            self.inside.pop()
+        return self.known[id(value)][1]
 
-    def _compound(self, value: Any) -> None:
+    def _parts(self, value: Any) -> list[Any]:
+        """Words that tell an object from others."""
+        of = self.of
         if isinstance(value, torch.Tensor):
-            self._array(value.detach().cpu().resolve_conj().contiguous())
-        elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
-            self._array(value)
-        elif isinstance(value, (list, tuple)):
-            self._word(type(value).__name__, len(value))
-            for item in value:
-                self.add(item)
-        elif isinstance(value, (set, frozenset)):
-            self._word("set", *sorted(_alone(item, self.steps) for item in value))
-        elif isinstance(value, dict):
-            self._word("dict", len(value))
-            for key, item in value.items():
-                self.add(key)
-                self.add(item)
-        elif isinstance(value, functools.partial):
-            self._word("partial")
-            self.add([value.func, value.args, value.keywords])
-        elif isinstance(value, types.MethodType):
-            self._word("method", value.__func__.__qualname__)
-            self.add(value.__self__)
-            self.add(value.__func__)
-        elif isinstance(value, types.FunctionType):
-            self._function(value)
-        elif isinstance(value, types.CodeType):
-            self._code(value)
-        elif isinstance(value, type):
-            self._class(value)
-        elif isinstance(value, (types.BuiltinFunctionType, types.ModuleType)):
-            self._word("builtin", getattr(value, "__module__", ""), value.__name__)
-        elif isinstance(value, torch.nn.Module):
-            self._word("module", value.training)
-            self.add(type(value))
-            self.add({k: v for k, v in vars(value).items() if not k.endswith("_hooks") and k != "training"})
-            self.add([h for k, v in vars(value).items() if k.endswith("_hooks") and v for h in dict(v).values()])
-        else:
-            self._word("object")
-            self.add(type(value))
-            self._object(value)
+            trained = isinstance(value, torch.nn.Parameter) and value.requires_grad
+            data = value.detach().cpu().resolve_conj().contiguous().flatten().view(torch.uint8).numpy()
+            return ["tensor", value.dtype, tuple(value.shape), trained, data]
+        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            return ["array", value.dtype.str, value.shape, np.ascontiguousarray(value).reshape(-1).view(np.uint8)]
+        if isinstance(value, (list, tuple)):
+            return [type(value).__name__, *map(of, value)]
+        if isinstance(value, (set, frozenset)):
+            return ["set", *sorted(map(of, value))]
+        if isinstance(value, dict):
+            return ["dict", *(of(part) for item in value.items() for part in item)]
+        if isinstance(value, functools.partial):
+            return ["partial", of(value.func), of(value.args), of(value.keywords)]
+        if isinstance(value, types.MethodType):
+            return ["method", of(value.__self__), of(value.__func__)]
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, types.CodeType):
+            return ["code", value.co_code, value.co_names, value.co_varnames, *map(of, value.co_consts)]
+        if isinstance(value, type):
+            members = [] if _known(value.__module__) else [*vars(value).values(), *value.__bases__]
+            return ["class", _place(value), *(of(m) for m in members if isinstance(m, (types.FunctionType, type)))]
+        if isinstance(value, (types.BuiltinFunctionType, types.ModuleType)):
+            return ["builtin", getattr(value, "__module__", ""), value.__name__]
+        if isinstance(value, torch.nn.Module):
+            state = {k: v for k, v in _state(value).items() if not k.endswith("_hooks")}
+            hooks = [list(v.values()) for k, v in vars(value).items() if k.endswith("_hooks") and v]
+            return ["module", of(type(value)), of(state), of(hooks)]
+        state = _state(value)
+        described = repr(value)
+        return ["object", of(type(value)), of(dict(sorted(state.items()))) if state or " at 0x" in described else described]
 
-    def _array(self, value: Any) -> None:
-        self._word("array", str(value.dtype).removeprefix("torch."), tuple(value.shape))
-        if isinstance(value, torch.Tensor):
-            value = value.flatten().view(torch.uint8).numpy()
-        self.hash.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
-
-    def _function(self, value: types.FunctionType) -> None:
-        self._word("function", value.__module__ if value.__module__ != "__main__" else "", value.__qualname__)
+    def _function(self, value: types.FunctionType) -> list[Any]:
         if _known(value.__module__):
-            return
-        self.add(value.__code__)
-        self.add([value.__defaults__, value.__kwdefaults__])
-        self.add([_cell(c) for c in value.__closure__ or ()])
-        named = {n: value.__globals__[n] for n in value.__code__.co_names if n in value.__globals__}
-        self.add({n: v for n, v in named.items() if not isinstance(v, types.ModuleType)})
-
-    def _code(self, code: types.CodeType) -> None:
-        self._word("code", code.co_name, code.co_code.hex(), code.co_names, code.co_varnames)
-        self.add(list(code.co_consts))
-
-    def _class(self, value: type) -> None:
-        self._word("class", value.__module__ if value.__module__ != "__main__" else "", value.__qualname__)
-        if not _known(value.__module__):
-            self.add([v for v in vars(value).values() if isinstance(v, types.FunctionType)])
-            self.add(list(value.__bases__))
-
-    def _object(self, value: Any) -> None:
-        slots = [s for c in type(value).__mro__ for s in getattr(c, "__slots__", ()) if hasattr(value, s)]
-        state = {**{s: getattr(value, s) for s in slots if not s.startswith("__")}, **getattr(value, "__dict__", {})}
-        if state:
-            self.add(dict(sorted(state.items())))
-        elif " at 0x" not in repr(value):
-            self._word(repr(value))
+            return ["function", _place(value)]
+        names = {n: value.__globals__[n] for n in value.__code__.co_names if n in value.__globals__}
+        used = {n: v for n, v in names.items() if not isinstance(v, types.ModuleType)}
+        cells = [c.cell_contents for c in value.__closure__ or () if _filled(c)]
+        return ["function", _place(value), *map(self.of, (value.__code__, value.__defaults__, value.__kwdefaults__, cells, used))]
 
 
-def _alone(value: Any, steps: dict[Node, int]) -> str:
-    walk = _Walk(steps)
-    walk.add(value)
-    return walk.digest()
+def _hashed(*words: Any) -> str:
+    out = hashlib.sha256()
+    for word in words:
+        data = word.data if isinstance(word, np.ndarray) else word if isinstance(word, bytes) else str(word).encode()
+        out.update(len(data).to_bytes(8, "little"))
+        out.update(data)
+    return out.hexdigest()
 
 
-def _cell(cell: Any) -> Any:
+def _state(value: Any) -> dict[str, Any]:
+    """The attributes of an object, without what `cached_property` has kept."""
+    kind = type(value)
+    slots = [s for c in kind.__mro__ for s in getattr(c, "__slots__", ()) if not s.startswith("__") and hasattr(value, s)]
+    state = {**{s: getattr(value, s) for s in slots}, **getattr(value, "__dict__", {})}
+    return {k: v for k, v in state.items() if not isinstance(getattr(kind, k, None), functools.cached_property)}
+
+
+def _filled(cell: Any) -> bool:
     try:
-        return cell.cell_contents
+        return cell.cell_contents is not cell
     except ValueError:
-        return None
+        return False
+
+
+def _place(value: Any) -> str:
+    """Where a class or function is defined; scripts and notebooks are one place."""
+    return f"{'' if value.__module__ == '__main__' else value.__module__}.{value.__qualname__}"
 
 
 def _known(module: str | None) -> bool:

@@ -62,6 +62,12 @@ class Data:
         return int(self.arrays[0].shape[0])
 
     @property
+    def device(self) -> str | None:
+        """Where the first argument is, unless that is this machine's memory."""
+        first = self.arrays[0]
+        return str(first.device) if isinstance(first, Tensor) and first.device.type != "cpu" else None
+
+    @property
     def row_bytes(self) -> int:
         """Of one input."""
         return sum(_itemsize(a) * math.prod(a.shape[1:]) for a in self.arrays)

@@ -7,7 +7,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from .inputs import Data
 from .store import Store
 from .work import Analytic, Function
 
+_COPIES = 6  # of a tile of one kind in memory at once
+
 
 @dataclass
 class Job:
@@ -28,8 +30,15 @@ class Job:
     x1: Data
     x2: Data | None
     store: Store
-    device: Any = None
+    device: Any = None  # or a list, of which each process takes its own
+    threads: int | None = None  # of torch in other processes; None leaves them as they are
     path: Path | None = None  # where other processes find this; gone when no one waits for its tiles any more
+
+    def tile_bytes(self) -> int:
+        """Memory that a tile takes, roughly: inputs, and copies of the result."""
+        return memory_of(
+            self.store.manifest.tile, self.x1.row_bytes, len(self.kernel.kinds), self.store.manifest.numpy_dtype.itemsize
+        )
 
     def tile(self, place: Place) -> dict[str, np.ndarray]:
         """The numbers of a tile of each kind."""
@@ -76,9 +85,14 @@ class Job:
         folder.mkdir()
         path = folder / "job.pkl"
         x2 = None if self.x2 is None else self.x2.portable(folder)
-        portable = Job(self.kernel, self.x1.portable(folder), x2, self.store, self.device, path)
+        portable = replace(self, x1=self.x1.portable(folder), x2=x2, path=path)
         replace_file(path, [cloudpickle.dumps(portable)], folder)
         return path
+
+
+def memory_of(side: int, row_bytes: int, kinds: int, itemsize: int) -> int:
+    """Bytes that a tile takes: inputs of both sides, and the result computed, turned, padded and waiting to be written."""
+    return side * (2 * row_bytes + kinds * _COPIES * itemsize * side)
 
 
 class Abandoned(RuntimeError):

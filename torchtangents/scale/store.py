@@ -12,6 +12,7 @@ import shutil
 import socket
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,8 +56,10 @@ class Store:
             if root.is_dir() and not any(root.iterdir()):
                 root.rmdir()
             os.rename(new, root)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(new, ignore_errors=True)
+            if isinstance(error, OSError) and (root / "zarr.json").exists():  # another process was first
+                return cls.open(root)
             raise
         return cls(root, manifest)
 
@@ -116,6 +119,12 @@ class Store:
             if any(there[kind].get(at) != size for kind in there for at in self.grid.stored(place))
         ]
 
+    def missing_files(self, place: Place) -> bool:
+        """Whether a tile is not there, by the size of its files."""
+        size = chunk_bytes(self.manifest.tile, self.manifest.numpy_dtype)
+        paths = [chunk_path(self.root, kind, at) for kind in self.manifest.kinds for at in self.grid.stored(place)]
+        return any(not p.exists() or p.stat().st_size != size for p in paths)
+
     def _sizes(self, kind: str) -> dict[Place, int]:
         found = {}
         folder = self.root / kind / "c"
@@ -164,6 +173,13 @@ class Store:
             if array.shape != self.manifest.shape:
                 array.resize(self.manifest.shape)
 
+    def _tidy(self) -> None:
+        """Remove what a process that was killed has left; workers that still compute for it find their job gone, and stop."""
+        for left in self.side.glob("*.part"):
+            left.unlink(missing_ok=True)
+        for left in self.side.glob("job-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One process at a time computes into a store. The system releases the lock of a process that ends, however it ends.
@@ -186,9 +202,12 @@ class Store:
                 f"store: {words} is computing into {self.root}; wait for it, or look at it with "
                 f"tt.scale.open({str(self.root)!r}).progress"
             ) from None
+        except NotImplementedError:  # tiles are whole and alike whoever writes them; only appending needs to be alone
+            warnings.warn(
+                f"{self.root}: its file system has no locks; see to it that one process at a time appends", stacklevel=2
+            )
         try:
-            for left in self.side.glob("*.part"):  # of a process that was killed
-                left.unlink(missing_ok=True)
+            self._tidy()
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import math
@@ -25,6 +26,7 @@ _OPERATIONS = 1.2e11  # a tile, about three seconds of one core
 _SECONDS = 3.0
 _LEAST, _MOST = 64, 2048  # inputs on a side: files of 16 KiB to 16 MiB in float32
 _SAMPLE = 8
+BLOCK = 1024  # the last bits of a matrix product depend on its size: larger tiles are made of blocks of this one
 
 
 class Analytic:
@@ -33,8 +35,10 @@ class Analytic:
     def __init__(self, model: torch.nn.Module, kinds: Sequence[str], backend: str):
         self.model, self.kinds, self.backend = model, tuple(kinds), backend
 
-    def describe(self, data: Data) -> tuple[np.dtype, dict[str, Any]]:
+    def describe(self, data: Data, other: Data | None) -> tuple[np.dtype, dict[str, Any]]:
         """The dtype of the kernel, and what identifies the network; refuses what has no kernel."""
+        if other is not None:
+            self(data.rows(slice(0, 1)), other.rows(slice(0, 1)))  # inputs that do not fit together are found now
         program = self._recorded(data.rows(slice(0, 2)))
         if program.layout:
             raise ValueError(
@@ -51,10 +55,25 @@ class Analytic:
 
     def to(self, device: Any) -> None:
         """Compute on a device."""
-        self.model.to(device)
+        self.model = copy.deepcopy(self.model).to(device)
 
     def __call__(self, x1: Any, x2: Any) -> dict[str, Tensor]:
         """The tile of each kind; x2=None for a tile on the diagonal."""
+        n1, n2 = _count(x1), _count(x1 if x2 is None else x2)
+        if n1 <= BLOCK and n2 <= BLOCK:
+            return self._block(x1, x2)
+        out: dict[str, Tensor] = {}
+        for i in range(0, n1, BLOCK):
+            for j in range(0 if x2 is not None else i, n2, BLOCK):
+                rows, columns = slice(i, i + BLOCK), slice(j, j + BLOCK)
+                own = x2 is None and i == j
+                for kind, part in self._block(_cut(x1, rows), None if own else _cut(x1 if x2 is None else x2, columns)).items():
+                    out.setdefault(kind, part.new_empty(n1, n2))[rows, columns] = part
+                    if x2 is None and not own:
+                        out[kind][columns, rows] = part.mT
+        return out
+
+    def _block(self, x1: Any, x2: Any) -> dict[str, Tensor]:
         with torch.no_grad():
             if "ntk" not in self.kinds:
                 return {"nngp": nngp(self.model, x1, x2, progress=False, backend=self.backend)}
@@ -80,9 +99,9 @@ class Function:
         self.function, self.kinds = function, tuple(kinds)
         self.alone = _optional_second(function)
 
-    def describe(self, data: Data) -> tuple[np.dtype, dict[str, Any]]:
+    def describe(self, data: Data, other: Data | None) -> tuple[np.dtype, dict[str, Any]]:
         """The dtype of its kernels, and what identifies it."""
-        found = self(data.rows(slice(0, 1)), data.rows(slice(0, min(2, data.count))))
+        found = self(data.rows(slice(0, 1)), (data if other is None else other).rows(slice(0, 2)))
         dtype = torch.empty(0, dtype=next(iter(found.values())).dtype).numpy().dtype
         return dtype, {"type": "function", "name": _name(self.function), "digest": function_digest(self.function)}
 
@@ -97,9 +116,10 @@ class Function:
     def to(self, device: Any) -> None:
         """Move the modules among the arguments that a functools.partial holds."""
         if isinstance(self.function, functools.partial):
-            for value in (*self.function.args, *self.function.keywords.values()):
-                if isinstance(value, torch.nn.Module):
-                    value.to(device)
+            f = copy.deepcopy(self.function)
+            moved = [v.to(device) if isinstance(v, torch.nn.Module) else v for v in (*f.args, *f.keywords.values())]
+            positional, named = moved[: len(f.args)], dict(zip(f.keywords, moved[len(f.args) :], strict=True))
+            self.function = functools.partial(f.func, *positional, **named)
 
     def __call__(self, x1: Any, x2: Any) -> dict[str, Tensor]:
         """The tile of each kind; x2=None for a tile on the diagonal: f(x1) where x2 is optional, f(x1, x1) otherwise."""
@@ -171,6 +191,10 @@ def _optional_second(function: Callable) -> bool:
 
 def _ones(x: Any) -> Any:
     return tuple(map(_ones, x)) if isinstance(x, tuple) else torch.ones_like(x).repeat(2, *[1] * (x.ndim - 1))
+
+
+def _cut(x: Any, rows: slice) -> Any:
+    return tuple(part[rows] for part in x) if isinstance(x, tuple) else x[rows]
 
 
 def _count(x: Any) -> int:
