@@ -45,6 +45,7 @@ class StoredKernel:
     def __init__(self, net: Module, x: Tensor, x_test: Tensor, folder: Path, plan: Plan, devices: Any = None):
         self.net, self.x, self.x_test, self.folder, self.plan = net, x, x_test, folder, plan
         self.devices, self.work = devices, Work()
+        self.handles: dict[Path, scale.Handle] = {}
 
     def train(self, images: slice, kind: str) -> Tensor:
         """(n, n) of a stretch of the training images."""
@@ -65,14 +66,14 @@ class StoredKernel:
         path = self.folder / f"{a.start:05d}-{'test' if b is None else f'{b.start:05d}'}.zarr"
         x1 = self.x[a]
         x2 = self.x_test if b is None else None if a == b else self.x[b]
-        handle = scale.open(str(path)) if path.exists() else None
-        if handle is None or not handle.complete:
+        if path not in self.handles:  # checked once a run: that it is of this network and these images, and complete
+            old = path.exists() and scale.open(path).complete
             began = time.perf_counter()
-            handle = scale.compute(self.net, x1, x2, store=str(path), kinds=KINDS, devices=self.devices, progress=False)
-            n = len(x1)
+            self.handles[path] = scale.compute(self.net, x1, x2, path, KINDS, devices=self.devices, progress=False)
+            n = 0 if old else len(x1)
             pairs = n * (n + 1) // 2 if x2 is None else n * len(x2)
-            self.work = Work(self.work.pairs + pairs, self.work.seconds + time.perf_counter() - began)
-        return handle.torch(slice(None), slice(None), kind=kind)
+            self.work = Work(self.work.pairs + pairs, self.work.seconds + (time.perf_counter() - began) * (not old))
+        return self.handles[path].torch(kind=kind)
 
 
 def _cut(k: Tensor, images: slice, parts: list[slice], both: bool = False) -> Tensor:

@@ -193,6 +193,9 @@ class TestStoredKernel:
         again = StoredKernel(net, self.x, self.x_test, tmp_path, self.plan)
         assert torch.equal(again.train(slice(0, 5), "nngp"), stored.train(slice(0, 5), "nngp"))
         assert again.work == Work()
+        other = StoredKernel(net, self.x + 1, self.x_test, tmp_path, self.plan)
+        with pytest.raises(ValueError, match="holds another kernel"):
+            other.train(slice(0, 5), "nngp")
 
 
 class TestEvaluate:
