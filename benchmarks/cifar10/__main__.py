@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import astuple
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,14 +55,18 @@ class Job(NamedTuple):
 
 
 def jobs(plan: Plan, options: argparse.Namespace) -> list[Job]:
-    """All that was asked for, cheapest first."""
+    """All that was asked for, cheapest first; sizes asked for by name are not limited."""
+    wrong = [size for size in options.sizes or () if not 0 < size <= plan.full]
+    if wrong or (options.subsets is not None and options.subsets < 1):
+        got = wrong or options.subsets
+        raise SystemExit(f"--sizes, --subsets: expected 1 .. {plan.full} images and at least one subset, got {got}")
     found = []
     for model in options.only:
         for preprocessing in options.preprocess:
             for size in options.sizes or plan.sizes:
-                limited = not (model == FINITE or options.sizes or options.devices)
-                limit = MODELS[model].largest if limited else plan.full
-                if size <= limit and not (preprocessing == "zca" and (model == FINITE or size > ZCA_SIZES)):
+                limit = plan.full if model == FINITE or options.devices else MODELS[model].largest
+                limit = min(limit, ZCA_SIZES) if preprocessing == "zca" else limit
+                if (size <= limit or options.sizes) and not (preprocessing == "zca" and model == FINITE):
                     repeats = min(plan.repeats(size), options.subsets or plan.subsets)
                     found += [Job(model, preprocessing, size, subset) for subset in range(repeats)]
     return sorted(found, key=lambda job: job.seconds(plan))
@@ -94,7 +99,7 @@ class Experiment:
                 found, chosen_by = evaluate.predict(train, self.y[images], test), evaluate.CHOSEN_BY
             score = evaluate.score(found.log_p, self.y_test)
             numbers = (found.diag_reg, found.temperature, chosen_by, len(self.y_test))
-            yield Row(*(getattr(key, name) for name in Key.__dataclass_fields__), *score, *numbers)
+            yield Row(*astuple(key), *score, *numbers)
 
     def seen(self, preprocessing: str) -> tuple[Tensor, Tensor]:
         """Training and test images as the networks see them."""

@@ -324,6 +324,10 @@ class TestCommand:
         asked = command.jobs(plan, self.options(only=["myrtle5"], sizes=[5000, 320], subsets=1, preprocess=["standardised"]))
         assert [(job.size, job.subset) for job in asked] == [(320, 0), (5000, 0)]
 
+        for wrong in ({"sizes": [5001]}, {"sizes": [0]}, {"subsets": 0}):
+            with pytest.raises(SystemExit, match=r"expected 1 .. 5000 images"):
+                command.jobs(plan, self.options(**wrong))
+
     def test_an_interrupted_run_goes_on(self, file, tmp_path, monkeypatch):
         arguments = ["--data", str(file), "--store", str(tmp_path), "--quick", "--preprocess", "standardised", "--only"]
         arguments += ["fc", "cnn-flatten", "finite-cnn"]
