@@ -292,7 +292,7 @@ class TestResults:
         Record(tmp_path / "a.json", {"data": "x", "plan": (1, 2)}, {"command": "c"}).save(work=1)
         Record(tmp_path / "a.json", {"data": "x", "plan": (1, 2)}, {"command": "d"}).save()
         assert json.loads((tmp_path / "a.json").read_text())["runs"] == [{"command": "c", "work": 1}, {"command": "d"}]
-        with pytest.raises(ValueError, match="choose another --out"):
+        with pytest.raises(ValueError, match="choose another folder with --out"):
             Record(tmp_path / "a.json", {"data": "y", "plan": (1, 2)}, {})
 
     def test_points_add_both_variances(self):
