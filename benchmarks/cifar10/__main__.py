@@ -109,9 +109,9 @@ class Experiment:
         return self.inputs[preprocessing]
 
     def work(self) -> dict[str, Any]:
-        """For each stored kernel the entries computed in this run, and their seconds."""
+        """For each stored kernel the entries computed in this run, and the processor's seconds."""
         done = {f"{model}, {seen}": kernel.work for (model, seen), kernel in self.kernels.items() if kernel.work != Work()}
-        return {name: {"pairs": work.pairs, "seconds": round(work.seconds, 1)} for name, work in done.items()}
+        return {name: {"pairs": work.pairs, "cpu_seconds": round(work.cpu_seconds, 1)} for name, work in done.items()}
 
     def _stored(self, job: Job) -> StoredKernel:
         name = job.model, job.preprocessing

@@ -18,13 +18,14 @@ KINDS = ("nngp", "ntk")
 
 
 class Work(NamedTuple):
-    """Entries computed and seconds that they took, NNGP and NTK in one pass.
+    """Entries computed, and the processor's seconds on all cores that they took, NNGP and NTK in one pass.
 
-    A block that an earlier run began counts as a whole, with the seconds of what was missing.
+    A block that an earlier run began counts as a whole, with the seconds of what was missing. The time on the wall is no
+    measure: a run of hours shares its machine.
     """
 
     pairs: int = 0
-    seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 class StoredKernel:
@@ -68,11 +69,12 @@ class StoredKernel:
         x2 = self.x_test if b is None else None if a == b else self.x[b]
         if path not in self.handles:  # checked once a run: that it is of this network and these images, and complete
             old = path.exists() and scale.open(path).complete
-            began = time.perf_counter()
+            began = time.process_time()
             self.handles[path] = scale.compute(self.net, x1, x2, path, KINDS, devices=self.devices, progress=False)
             n = 0 if old else len(x1)
             pairs = n * (n + 1) // 2 if x2 is None else n * len(x2)
-            self.work = Work(self.work.pairs + pairs, self.work.seconds + (time.perf_counter() - began) * (not old))
+            seconds = 0.0 if old else time.process_time() - began
+            self.work = Work(self.work.pairs + pairs, self.work.cpu_seconds + seconds)
         return self.handles[path].torch(kind=kind)
 
 
