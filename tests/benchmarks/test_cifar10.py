@@ -335,7 +335,7 @@ class TestCommand:
 
         def tired(*given):
             calls.append(1)
-            if len(calls) == 4:
+            if len(calls) == 3:
                 raise KeyboardInterrupt
             return predict(*given)
 
@@ -343,19 +343,18 @@ class TestCommand:
         with pytest.raises(KeyboardInterrupt):
             command.main(arguments)
         early = results.read(tmp_path / "cifar10.csv")
-        assert len(early) == 3
+        assert len(early) == 2
         command.main(arguments)
         whole, text = results.read(tmp_path / "cifar10.csv"), (tmp_path / "cifar10.csv").read_text()
-        assert whole[:3] == early
+        assert whole[:2] == early
         expected = {key for job in command.jobs(QUICK, command._options(arguments)) for key in job.rows()}
         assert {r.key for r in whole} == expected
-        assert len(whole) == len(expected) == 2 * 2 * 3 + 3  # models, kernels, training sets; the finite CNN
+        assert len(whole) == len(expected) == 2 * 2 * 2 + 2  # models, kernels, training sets; the finite CNN
         assert len(calls) == 1 + len([r for r in whole if r.kernel != "finite"])  # the interrupted one twice
         assert (tmp_path / "cifar10.png").stat().st_size > 10_000
         runs = json.loads((tmp_path / "cifar10.json").read_text())["runs"]
         work = [run.get("work", {}).get("fc, standardised", {"pairs": 0})["pairs"] for run in runs]
-        assert all(work)
-        assert sum(work) == QUICK.pairs(10, 0)  # each once
+        assert sum(work) == QUICK.pairs(10, 0)  # each once, whichever run did it
         command.main(arguments)  # nothing is left to do
         assert (tmp_path / "cifar10.csv").read_text() == text
 
