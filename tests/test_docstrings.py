@@ -10,7 +10,15 @@ import torch
 import torchtangents as tt
 
 ROOT = Path(__file__).parent.parent
-MODULES = {"tt": tt, "tt.nn": tt.nn, "tt.predict": tt.predict, "tt.gp": tt.gp, "tt.empirical": tt.empirical, "tt.plot": tt.plot}
+MODULES = {
+    "tt": tt,
+    "tt.nn": tt.nn,
+    "tt.predict": tt.predict,
+    "tt.gp": tt.gp,
+    "tt.empirical": tt.empirical,
+    "tt.plot": tt.plot,
+    "tt.scale": tt.scale,
+}
 REFUSES = re.compile(r"\braise |refuse\(|held\(|check|Law\(")  # what a function or constructor of ours does with bad input
 
 
