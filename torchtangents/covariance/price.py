@@ -67,19 +67,27 @@ class Expected(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (f, g), rule, given = ctx.functions, ctx.nearly, ctx.saved_tensors
-
-        def by(left: Function, right: Function, to: Tensor, weight: float) -> Tensor:
-            if torch.is_grad_enabled():
-                found = Expected.apply(*given, left, right, rule, rule)
-            else:
-                found = rule(left, right, Pair(*given))
-            return (weight * outer * found).sum_to_size(to.shape)  # type: ignore[operator]
-
         slope = derivative(f), derivative(g)
-        v1, v2, q, _ = given
-        return (
-            by(derivative(slope[0]), g, v1, 0.5) if ctx.needs_input_grad[0] else None,
-            by(f, derivative(slope[1]), v2, 0.5) if ctx.needs_input_grad[1] else None,
-            by(*slope, q, 1.0) if ctx.needs_input_grad[2] else None,
-            *(None,) * 5,
-        )
+        wanted = ((derivative(slope[0]), g, 0.5), (f, derivative(slope[1]), 0.5), (*slope, 1.0))
+        results: list[Tensor | None] = []
+        for needed, to, (left, right, weight) in zip(ctx.needs_input_grad, given, wanted, strict=False):
+            found: Any = None
+            if needed and torch.is_grad_enabled():
+                found = Expected.apply(*given, left, right, rule, rule)
+            elif needed:
+                found = rule(left, right, Pair(*given))
+            if found is not None and not bool(found.isfinite().all()):
+                return _stepwise(f, g, rule, given, ctx.needs_input_grad, outer)
+            results.append(None if found is None else (weight * outer * found).sum_to_size(to.shape))
+        return (*results, *(None,) * 5)
+
+
+def _stepwise(f: Function, g: Function, rule: Rule, given: Any, needed: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
+    """The same through the nodes of the rule, which takes one derivative of f less: some of torch's overflow far from 0."""
+    graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        own = given[:3] if graph else [t.detach().requires_grad_(n) for t, n in zip(given[:3], needed, strict=False)]
+        asked = [t for t, n in zip(own, needed, strict=False) if n]
+        value: Any = rule(f, g, Pair(*own))  # without the distance, so that q carries all of the derivative
+        found = iter(torch.autograd.grad(value, asked, outer, create_graph=graph))
+    return (*(next(found) if n else None for n in needed[:3]), *(None,) * 5)
