@@ -67,7 +67,31 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Estimate:
-    """The cost of a stored kernel, as `tt.scale.estimate` measured it; times are in seconds unless a name says hours."""
+    """The cost of a stored kernel, as `tt.scale.estimate` measured it; times are in seconds unless a name says hours.
+
+    Attributes:
+        n1, n2: numbers of inputs; n2 None for x1 with itself.
+        kinds: of "nngp" and "ntk".
+        tile: inputs on a side of a tile; of one that is larger than the kernel, the kernel's size counts.
+        dtype, itemsize: of the kernel, and bytes of one entry.
+        row_bytes: of one input.
+        costs: the fitted seconds a call, an input, a pair, a file and a byte.
+        block: inputs on a side of the largest call.
+        threads: of torch, in the process that measured: what one worker is taken to have.
+        working_bytes: memory of a call beyond inputs and results.
+        free_bytes: memory that was free.
+        measured: the calls that were timed.
+        overlap: of writing and computing in one process: 1 is all, 0 none, below it they hold each other up.
+        workers: processes that compute.
+        overhead: the scheduler's seconds a task, None where it was not measured.
+        operations, own_operations: of one pair, and of one input's own pass, by `tt.trace`; None for a function.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> found = tt.scale.estimate(tt.nn.Linear(2, 1), torch.randn(64, 2), seconds=0.1)
+        >>> found.tiles(1_000_000, tile=1000), found.store_bytes(1_000_000, tile=1000) // 10**9
+        (500500, 8000)
+    """
 
     n1: int
     n2: int | None  # None for x1 with itself

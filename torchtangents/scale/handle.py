@@ -18,7 +18,16 @@ from .store import Damage, Store
 
 
 class Handle:
-    """A kernel in a store, complete or not. `tt.scale.compute` and `tt.scale.open` return it."""
+    """A kernel in a store, complete or not. `tt.scale.compute` and `tt.scale.open` return it.
+
+    Example:
+        >>> import tempfile, torch, torchtangents as tt
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     k = tt.scale.compute(tt.nn.Linear(2, 1, b_std=0.), torch.eye(2), store=f"{folder}/k.zarr")
+        ...     k.shape, k.complete, k.verify(), k.torch(slice(0, 2), slice(0, 2), kind="nngp")
+        ((2, 2), True, [], tensor([[0.5000, 0.0000],
+                [0.0000, 0.5000]]))
+    """
 
     def __init__(self, store: Store, job: Job | None = None):
         self.store, self._job = store, job

@@ -31,6 +31,12 @@ class Solution:
         kind: "nngp" or "ntk", which of a stored kernel was solved.
         dtype: of the kernel; predictions have it.
         output_shape: the shape of y after its first axis, () or (outputs,).
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> solution = tt.scale.solve(torch.eye(3), torch.tensor([2., 4., 6.]), diag_reg=1.)
+        >>> solution.alpha[:, 0], solution.method, solution.regularizer
+        (tensor([1.0000, 2.0000, 3.0000], dtype=torch.float64), 'cholesky', 1.0)
     """
 
     alpha: Tensor = field(repr=False)
@@ -102,7 +108,17 @@ class Solution:
 
 
 class ConvergenceError(RuntimeError):
-    """Conjugate gradients ended before every right-hand side was within the tolerance; `solution` is what there is."""
+    """Conjugate gradients ended before every right-hand side was within the tolerance; `solution` is what there is.
+
+    Example:
+        >>> import torch, torchtangents as tt
+        >>> k = torch.tensor([[2., 1., 0.], [1., 2., 1.], [0., 1., 2.]])
+        >>> try:
+        ...     tt.scale.solve(k, torch.tensor([1., 2., 0.]), method="cg", preconditioner_rank=0, max_iterations=1)
+        ... except tt.scale.ConvergenceError as error:
+        ...     error.solution.iterations
+        1
+    """
 
     def __init__(self, message: str, solution: Solution):
         super().__init__(message)

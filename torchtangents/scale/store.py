@@ -30,7 +30,17 @@ _READERS, _BATCH = 4, 64  # tiles read at once; tiles that wait to be read
 
 
 class Damage(NamedTuple):
-    """A tile that is not as it was computed, and what is wrong with it."""
+    """A tile that is not as it was computed, and what is wrong with it.
+
+    Attributes:
+        tile: its row and column among the tiles.
+        reason: in words.
+
+    Example:
+        >>> import torchtangents as tt
+        >>> tt.scale.Damage((0, 1), "missing").reason
+        'missing'
+    """
 
     tile: Place
     reason: str
