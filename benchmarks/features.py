@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from tqdm import tqdm
 
 import torchtangents as tt
+from torchtangents.scale.cholesky import factor_in_place
 from torchtangents.scale.feature_maps import features, landmarks, nystrom
 
 from . import machine
@@ -112,8 +113,9 @@ def exact(data: Data, y: Tensor) -> dict[str, Any]:
     def solve() -> Tensor:
         matrix = k.double()
         matrix.diagonal().add_(DIAG_REG * matrix.diagonal().mean())
-        factor = cho_factor(matrix.numpy().T, lower=True, overwrite_a=True, check_finite=False)  # in place: columns first
-        return torch.from_numpy(cho_solve(factor, y.double().numpy(), check_finite=False))
+        factor = matrix.numpy().T  # in place: columns first
+        assert factor_in_place(factor)
+        return torch.from_numpy(cho_solve((factor, True), y.double().numpy(), check_finite=False))
 
     solve_seconds, alpha = timed(solve)
     mean = tt.ntk(net, data.x_test, data.x).double() @ alpha
