@@ -67,10 +67,11 @@ def compute(net: torch.nn.Module, x: torch.Tensor, store: Any, **options: Any) -
 
 
 def big(folder: Path, quick: bool) -> dict[str, Any]:
-    """FC-3 NTK of 20,000 inputs: memory beyond the inputs, in a process of its own."""
+    """FC-3 NTK of 20,000 inputs, stored and solved: memory beyond the inputs, in a process of its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         found = pool.submit(_big, str(folder / "k.zarr"), 3000 if quick else 20_000).result()
-    return {**found, "promise": "under 2 GB beyond the inputs", "kept": found["gigabytes_beyond_inputs"] < 2}
+    kept = found["gigabytes_beyond_inputs"] < 2 and found["largest_residual"] < 1e-10
+    return {**found, "promise": "computed under 2 GB beyond the inputs, and solved", "kept": kept}
 
 
 def _big(store: str, n: int) -> dict[str, Any]:
@@ -83,12 +84,18 @@ def _big(store: str, n: int) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     start = time.perf_counter()
     damaged = handle.verify(progress=False)
+    verified = time.perf_counter()
+    y = torch.randn(n, 10, generator=torch.Generator().manual_seed(1))
+    solution = tt.scale.solve(handle, y, diag_reg=1e-3, progress=False)
     return {
         "inputs": n, "tile": handle.tile, "seconds": seconds, "gigabytes_beyond_inputs": (peak - before) / GIGABYTE,
         "gigabytes_peak": peak / GIGABYTE, "gigabytes_stored": sum(r["bytes"] for r in handle.records) / GIGABYTE,
         "tile_seconds": sum(r["seconds"] for r in handle.records),
         "write_seconds": sum(r["write_seconds"] for r in handle.records),
-        "verify_seconds": time.perf_counter() - start, "damaged": len(damaged),
+        "verify_seconds": verified - start, "damaged": len(damaged),
+        "solve_method": solution.method, "solve_seconds": time.perf_counter() - verified,
+        "largest_residual": solution.residuals.max().item(),
+        "solve_gigabytes_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIGABYTE,
     }  # fmt: skip
 
 

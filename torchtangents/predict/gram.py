@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .check import require_noise, require_scalar, require_square
+from .extremes import extremes
 from .persistence import require_entry
 from .singular import JitterWarning, SingularKernelError, cutoff, raised, singular_error
 
@@ -164,8 +165,8 @@ class Gram:
         bound = torch.linalg.matrix_norm(matrix, ord=1).item()  # at least the largest eigenvalue
         if factor.diagonal().min().square().item() > self.size * cutoff(matrix, bound, self.dtype):
             return False
-        values = torch.linalg.eigvalsh(matrix)
-        return bool(values[0] <= cutoff(matrix, values[-1].item(), self.dtype))
+        least, largest = extremes(matrix, factor)
+        return least <= cutoff(matrix, largest, self.dtype)
 
 
 def symmetric(k: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -62,17 +63,29 @@ def raised(k: Tensor, amount: float | Tensor) -> Tensor:
     return k + torch.diag(diagonal)
 
 
-def remedy(values: Tensor, scale: float, dtype: torch.dtype) -> float | None:
-    """The least power of ten, relative to the mean diagonal `scale`, that makes eigenvalues `values` safely positive."""
-    if not scale > 0:
+class Ends(NamedTuple):
+    """Of a matrix of `rows` rows: its smallest and its largest eigenvalue, and the mean of its diagonal."""
+
+    rows: int
+    least: float
+    largest: float
+    scale: float
+
+    def resolution(self, dtype: torch.dtype, amount: float = 0.0) -> float:
+        """`cutoff` of the matrix with `amount` added to its diagonal."""
+        return resolution(self.rows, self.scale + amount, self.largest + amount, dtype)
+
+
+def remedy(ends: Ends, dtype: torch.dtype) -> float | None:
+    """The least power of ten, relative to the mean diagonal, that makes all eigenvalues safely positive."""
+    if not ends.scale > 0:
         return None
     floor = math.sqrt(torch.finfo(dtype).eps)
-    exponent = math.ceil(math.log10(max(floor, -2 * values[0].item() / scale)))
+    exponent = math.ceil(math.log10(max(floor, -2 * ends.least / ends.scale)))
     for power in range(exponent, exponent + 8):
         candidate = 10.0**power
-        amount = candidate * scale
-        least, largest = (values[end].item() + amount for end in (0, -1))
-        if least > 10 * resolution(len(values), scale + amount, largest, dtype):
+        amount = candidate * ends.scale
+        if ends.least + amount > 10 * ends.resolution(dtype, amount):
             return candidate
     return None
 
@@ -80,18 +93,21 @@ def remedy(values: Tensor, scale: float, dtype: torch.dtype) -> float | None:
 def singular_error(k: Tensor, noise: Tensor | None, given: float, absolute: bool, dtype: torch.dtype) -> SingularKernelError:
     """The error for a kernel `k` (R, R), float64, that is singular even with `noise` (R,) and the regulariser `given`."""
     k = k.detach() if noise is None else raised(k.detach(), noise.detach())
-    return spectrum_error(torch.linalg.eigvalsh(k), k.diagonal().mean().item(), given, absolute, dtype)
+    values = torch.linalg.eigvalsh(k)
+    ends = Ends(k.shape[0], values[0].item(), values[-1].item(), k.diagonal().mean().item())
+    return ends_error(ends, given, absolute, dtype)
 
 
-def spectrum_error(
-    values: Tensor, scale: float, given: float, absolute: bool, dtype: torch.dtype, alternative: str = ", or jitter=True"
+def ends_error(
+    ends: Ends, given: float, absolute: bool, dtype: torch.dtype, alternative: str = ", or jitter=True"
 ) -> SingularKernelError:
-    """The same from the kernel's eigenvalues `values` (R,), ascending, and the mean `scale` of its diagonal."""
-    relative = values[0].item() / scale if scale > 0 else math.nan
-    suggestion = remedy(values, scale, dtype)
+    """The same from the ends of the kernel's spectrum."""
+    scale = ends.scale
+    relative = ends.least / scale if scale > 0 else math.nan
+    suggestion = remedy(ends, dtype)
     if suggestion is not None and absolute:
         suggestion *= scale
-    indefinite = values[0].item() < -resolution(len(values), scale, values[-1].item(), dtype)
+    indefinite = ends.least < -ends.resolution(dtype)
     kind = "indefinite, so it is no kernel to this accuracy, and singular" if indefinite else "singular"
     cause = "rounding or a wrong matrix is the usual cause" if indefinite else "duplicate inputs are the usual cause"
     if suggestion is None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
+from scipy.linalg import blas, lapack
 from torch import Tensor
 
-from ..predict.singular import SingularKernelError, resolution, spectrum_error
+from ..predict.extremes import largest_eigenvalue, smallest_eigenvalue
+from ..predict.singular import Ends, ends_error, resolution
 from .square import Square
 from .survey import Survey, survey
 
@@ -47,14 +47,12 @@ def solve_cholesky(square: Square, y: Tensor, diag_reg: float, progress: bool | 
     """(K + diag_reg tr(K)/N I)^-1 y for y (N, C) in float64, and what was found out about K while it was read.
 
     The matrix is in Fortran's order, so that LAPACK takes it as it is. The factor is written into the lower triangle and
-    the strict upper one stays, so the spectrum can still be computed, in place too, where the factor says it is needed.
+    the strict upper one stays, so the ends of the spectrum can still be found where the factor says they are needed.
 
     Raises:
         SingularKernelError: the matrix has no inverse, to the accuracy of the kernel's dtype; names a diag_reg that works.
         ValueError: as `survey`.
     """
-    from scipy.linalg import lapack
-
     n, cuts = len(square), square.cuts
     matrix = np.empty((n, n), order="F")
 
@@ -64,28 +62,48 @@ def solve_cholesky(square: Square, y: Tensor, diag_reg: float, progress: bool | 
 
     found = survey(square, progress, into=write)
     shift = diag_reg * found.scale
-    diagonal = found.diagonal.numpy() + shift
-    at = np.diag_indices(n)
-    matrix[at] = diagonal
+    matrix[np.diag_indices(n)] = found.diagonal.numpy() + shift
     definite = factor_in_place(matrix)
-    factor = matrix.diagonal().copy()
     bound = resolution(n, found.scale + shift, found.norm + shift, square.dtype)
-    if not definite or factor.min() ** 2 <= n * bound:
-        values = _spectrum(matrix, at, diagonal)
-        if not definite or values[0].item() <= resolution(n, found.scale + shift, values[-1].item(), square.dtype):
-            raise _singular(values - shift, found.scale, diag_reg, square.dtype)
-        matrix[at] = factor
-    x, _ = lapack.dpotrs(matrix, np.asfortranarray(y.numpy()), lower=1)
-    return torch.from_numpy(np.ascontiguousarray(x)), found
+    if not definite or matrix.diagonal().min() ** 2 <= n * bound:
+        ends = _ends(matrix, found, shift, definite)
+        if not definite or ends.least + shift <= ends.resolution(square.dtype, shift):
+            raise ends_error(ends, diag_reg, False, square.dtype, alternative="")
+    return torch.from_numpy(np.ascontiguousarray(_solved(matrix, np.asfortranarray(y.numpy())))), found
 
 
-def _spectrum(matrix: np.ndarray, at: Any, diagonal: np.ndarray) -> Tensor:
-    """Eigenvalues (N,), ascending, from the upper triangle, which is destroyed with the diagonal; the lower one stays."""
-    from scipy.linalg import eigvalsh
+def _ends(matrix: np.ndarray, found: Survey, shift: float, definite: bool) -> Ends:
+    """The ends of K's spectrum, from K in the strict upper triangle and the factor of K + shift I in the lower one.
 
-    matrix[at] = diagonal
-    return torch.from_numpy(eigvalsh(matrix, lower=False, overwrite_a=True, check_finite=False))
+    If that is no factor, more is added to the diagonal until there is one, which then takes its place.
+    """
+    n, at = len(matrix), np.diag_indices(len(matrix))
+    scale = max(found.scale, found.norm / n)
+    if not scale > 0:  # K = 0
+        return Ends(n, 0.0, 0.0, 0.0)
+    while not definite:
+        shift = max(10 * shift, 1e-8 * scale)
+        _mirror(matrix)
+        matrix[at] = found.diagonal.numpy() + shift
+        definite = factor_in_place(matrix)
+    least = smallest_eigenvalue(lambda v: _solved(matrix, v), n) - shift
+    factor = matrix.diagonal().copy()
+    matrix[at] = found.diagonal.numpy()
+    largest = largest_eigenvalue(lambda v: blas.dsymv(1.0, matrix, v, lower=0), n)
+    matrix[at] = factor
+    return Ends(n, least, largest, found.scale)
 
 
-def _singular(values: Tensor, scale: float, diag_reg: float, dtype: torch.dtype) -> SingularKernelError:
-    return spectrum_error(values, scale, diag_reg, False, dtype, alternative="")
+def _mirror(matrix: np.ndarray) -> None:
+    """Write the strict upper triangle into the lower one."""
+    whole, n = torch.from_numpy(matrix), len(matrix)
+    for start in range(0, n, panel(n)):
+        stop = min(n, start + panel(n))
+        corner = whole[start:stop, start:stop]
+        corner.copy_(corner.triu() + corner.triu(1).mT)
+        whole[stop:, start:stop] = whole[start:stop, stop:].mT
+
+
+def _solved(matrix: np.ndarray, b: np.ndarray) -> np.ndarray:
+    x, _ = lapack.dpotrs(matrix, b, lower=1)
+    return x.reshape(b.shape)
