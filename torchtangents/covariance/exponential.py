@@ -63,7 +63,7 @@ class Gaussian(Dual):
 
     def _root(self, pair: Pair) -> Tensor:
         b = as_column(self.b, pair.q)
-        return torch.hypot((1 - 2 * b * (pair.v1 + pair.v2)).sqrt(), 2 * b * pair.s)
+        return pair.root(1 - 2 * b * (pair.v1 + pair.v2), 2 * b)
 
     def function(self, x: Tensor) -> Tensor:
         return as_column(self.a, x) * torch.exp(as_column(self.b, x) * x * x)
@@ -95,7 +95,8 @@ class Gabor(Dual):
 
     @staticmethod
     def _parts(pair: Pair) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        total, spread = pair.v1 + pair.v2, 4 * pair.s * pair.s
+        near, far = pair.squares
+        total, spread = pair.v1 + pair.v2, near * far
         r = 1 + 2 * total + spread
         return total, spread, r, torch.exp(-(total + spread) / (2 * r)) / r.sqrt()
 
@@ -131,7 +132,9 @@ class ExpNormalized(Dual):
 
     def _ratio(self, pair: Pair) -> Tensor:
         gamma, shift = as_column(self.gamma, pair.q), as_column(self.shift, pair.q)
-        return torch.exp(gamma * (1 + shift - 2 * torch.sin(pair.theta / 2) ** 2))
+        near, far = pair.squares
+        whole = near + far  # 4 m, and sin(theta / 2)^2 = A / 4 m
+        return torch.exp(gamma * (1 + shift - 2 * near / torch.where(whole > 0, whole, 1)))
 
     def nngp(self, pair: Pair) -> Tensor:
         return pair.m * self._ratio(pair)

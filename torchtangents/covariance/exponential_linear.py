@@ -22,6 +22,7 @@ from .dual import Dual
 from .pair import Pair
 from .polynomial import horner
 from .quadrature import in_pieces
+from .untied import untied
 
 _BUDGET = 1 << 21  # integrand values at a time
 _SPACING, _REACH = 0.1, 3.2  # of the double exponential rule
@@ -80,6 +81,11 @@ def _both(k1: Tensor, k2: Tensor, small: bool) -> Tensor:
     return torch.where(least < _LINEAR, linear, whole)
 
 
+def _level(k: Tensor) -> Tensor:
+    """int t exp(-t^2 / 2 - k t) dt."""
+    return 1 - k * _tail(k)
+
+
 class ExponentialLinear(Dual):
     """p x for x > 0, a (exp(r x) - 1) below; r > 0."""
 
@@ -97,10 +103,11 @@ class ExponentialLinear(Dual):
         return self.p * x / math.sqrt(2 * math.pi) + self.a / 2 * (torch.special.erfcx(self.r * x / math.sqrt(2)) - 1)
 
     def nngp(self, pair: Pair) -> Tensor:
-        return self._over_angles(self._values, pair)
+        return untied(self._over_angles(self._values, pair), pair, self.slope)
 
     def slope(self, pair: Pair) -> Tensor:
-        return self._over_angles(self._slopes, pair)
+        value = self._over_angles(self._slopes, pair)
+        return value if self.kinked else untied(value, pair, lambda some: self._over_angles(self._curvatures, some))
 
     def _over_angles(self, rule, pair: Pair) -> Tensor:
         shape, dtype = pair.shape, pair.q.dtype
@@ -123,17 +130,20 @@ class ExponentialLinear(Dual):
         return (p * p * linear + p * a * mixed + a * a * wide[:, 0] * both) / (2 * math.pi)
 
     def _slopes(self, x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
+        near, _, weight = (t.to(x) for t in _rule())
+        p, a, sine = self.p, self.a * self.r, torch.sin(theta * near)
+        mixed = theta[:, 0] * ((_level(self.r * x * sine) + _level(self.r * y * sine)) * weight).sum(-1)
+        return (p * p * (math.pi - theta[:, 0]) + p * a * mixed) / (2 * math.pi) + a * a * self._below(x, y, theta)
+
+    def _curvatures(self, x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
+        return (self.a * self.r * self.r) ** 2 * self._below(x, y, theta)  # f'' = a r^2 exp(r x) below 0
+
+    def _below(self, x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
+        """E exp(r (u + v)) where both are below 0."""
         near, rest, weight = (t.to(x) for t in _rule())
-        wide, p, a = math.pi - theta, self.p, self.a * self.r
-        k1, k2 = self.r * x, self.r * y
-
-        def level(k: Tensor) -> Tensor:
-            return 1 - k * _tail(k)
-
-        sine = torch.sin(theta * near)
-        mixed = theta[:, 0] * ((level(k1 * sine) + level(k2 * sine)) * weight).sum(-1)
-        both = (level(k1 * torch.sin(wide * near) + k2 * torch.sin(wide * rest)) * weight).sum(-1)
-        return (p * p * wide[:, 0] + p * a * mixed + a * a * wide[:, 0] * both) / (2 * math.pi)
+        wide = math.pi - theta
+        rays = self.r * x * torch.sin(wide * near) + self.r * y * torch.sin(wide * rest)
+        return wide[:, 0] * (_level(rays) * weight).sum(-1) / (2 * math.pi)
 
     def __repr__(self) -> str:
         return self.name

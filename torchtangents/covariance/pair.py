@@ -5,7 +5,8 @@ With x = sqrt v1, y = sqrt v2 and the distance D = E(u - v)^2 = d^2,
     A = (d - |x - y|)(d + |x - y|) = 2 (x y - q),    B = (x + y - d)(x + y + d) = 2 (x y + q),
     theta = 2 atan2(sqrt A, sqrt B),                 s = sqrt(A B) / 2 = x y sin(theta).
 
-No product of two variances is formed. Square roots have a finite (zero) gradient at 0.
+No product of two variances is formed. Square roots have a finite (zero) gradient at 0, which at equal inputs would hide that
+A depends on D: the derivatives of A and B are those of D - (x - y)^2 and (x + y)^2 - D, of any order.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ def safe_sqrt(x: Tensor) -> Tensor:
 def as_column(value: float | Tensor, like: Tensor) -> float | Tensor:
     """A scalar parameter that takes part in arithmetic with `like` without promoting it."""
     return value.to(like) if isinstance(value, Tensor) else value
+
+
+def with_derivatives_of(smooth: Tensor, value: Tensor) -> Tensor:
+    """`value`, with the derivatives of `smooth`, which equals it but for rounding."""
+    return value.detach() + (smooth - smooth.detach())
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,15 @@ class Pair:
         """D, from the covariance where it is not carried."""
         return self.v1 + self.v2 - 2 * self.q if self.distance is None else self.distance
 
+    @property
+    def tracked(self) -> bool:
+        """Whether derivatives may be asked for."""
+        parts = (t for t in (self.v1, self.v2, self.q, self.distance) if t is not None)
+        return any(transformed(t) or (t.requires_grad and torch.is_grad_enabled()) for t in parts)
+
     @cached_property
-    def roots(self) -> tuple[Tensor, Tensor]:
-        """(sqrt A, sqrt B)."""
+    def squares(self) -> tuple[Tensor, Tensor]:
+        """(A, B)."""
         d = safe_sqrt(self.squared_distance)
         gap, total = (self.x - self.y).abs(), self.x + self.y
         near = (d - gap).clamp_min(0) * (d + gap)
@@ -86,6 +98,15 @@ class Pair:
         if self.distance is not None:  # obtuse pairs keep their accuracy in q, not in D
             near = torch.where(self.q < 0, 2 * (self.m - self.q), near)
             far = torch.where(self.q < 0, far, 2 * (self.m + self.q))
+        if not self.tracked:
+            return near, far
+        across, along = self.squared_distance - (self.x - self.y).square(), total.square() - self.squared_distance
+        return with_derivatives_of(across, near), with_derivatives_of(along, far)
+
+    @cached_property
+    def roots(self) -> tuple[Tensor, Tensor]:
+        """(sqrt A, sqrt B)."""
+        near, far = self.squares
         return safe_sqrt(near), safe_sqrt(far)
 
     @cached_property
@@ -104,3 +125,9 @@ class Pair:
     def shape(self) -> torch.Size:
         """The shape that the parts broadcast to."""
         return torch.broadcast_shapes(self.v1.shape, self.v2.shape, self.q.shape)
+
+    def root(self, square: Tensor, scale: float | Tensor) -> Tensor:
+        """sqrt(square + scale^2 s^2) for square > 0, differentiable where s = 0 too."""
+        base = square.sqrt()
+        near, far = (scale / 2 * part / base for part in self.squares)
+        return base * (1 + near * far).sqrt()

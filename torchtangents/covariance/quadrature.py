@@ -22,8 +22,9 @@ from torch import Tensor
 from .dual import Dual
 from .pair import Pair
 from .panels import LIMIT, panel_rule, rotated_panels
-from .price import derivative, expected
+from .price import Function, derivative, expected
 from .refusal import placed
+from .untied import untied
 
 _TOLERANCE = 2e-10  # of the one-dimensional integrals; the two-dimensional ones stay below 1e-8
 _FINER = math.sqrt(2)  # nodes for derivatives: the trapezoid rule's error is squared with twice the nodes
@@ -51,10 +52,12 @@ class Quadrature(Dual):
         return self._function(x)
 
     def nngp(self, pair: Pair) -> Tensor:
-        return self._integrate(self._function, pair)
+        return self._integrate(self._function, pair, self.slope)
 
     def slope(self, pair: Pair) -> Tensor:
-        return self._integrate(self._slope, pair)
+        bent = derivative(self._slope)
+        curvature = functools.partial(self._rotated, self._slope, 1.0, bent, bent)
+        return self._integrate(self._slope, pair, None if self.kinked else curvature)
 
     def mean(self, v: Tensor) -> Tensor:
         return self._expected(self._function, v)
@@ -107,8 +110,8 @@ class Quadrature(Dual):
                     break
         if best is None:
             raise ValueError(
-                f"{placed(self.name)}: the integral over a Gaussian of standard deviation {float(x.max()):.3g} does not converge "
-                "to 1e-8. Expected a function that is analytic between its breakpoints and slowly growing; give the "
+                f"{placed(self.name)}: the integral over a Gaussian of standard deviation {float(scales.max()):.3g} does not "
+                "converge to 1e-8. Expected a function that is analytic between its breakpoints and slowly growing; give the "
                 "arguments where it has kinks as tt.nn.Elementwise(fn, breakpoints=...), or scale its input down."
             )
         return best
@@ -124,11 +127,12 @@ class Quadrature(Dual):
                 "tt.nn.Polynomial, or nngp= of tt.nn.Elementwise), or a smaller scale"
             )
 
-    def _integrate(self, function: Callable[[Tensor], Tensor], pair: Pair) -> Tensor:
-        """E function(u) function(v)."""
+    def _integrate(self, function: Function, pair: Pair, slope: Callable[[Pair], Tensor] | None) -> Tensor:
+        """E function(u) function(v), of which `slope` is the derivative by q; None where it has none at equal inputs."""
         rule = functools.partial(self._rotated, function, 1.0)
         if self.breakpoints:  # where a slope jumps, the second derivative is no function
-            return rule(function, function, pair)
+            value = rule(function, function, pair)
+            return value if slope is None else untied(value, pair, slope)
         return expected(function, pair, rule, functools.partial(self._rotated, function, _FINER))
 
     def _rotated(self, judged: Callable, finer: float, f: Callable, g: Callable, pair: Pair) -> Tensor:

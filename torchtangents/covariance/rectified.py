@@ -11,6 +11,7 @@ from torch import Tensor
 from .dual import Dual
 from .pair import Pair
 from .polynomial import horner
+from .untied import untied
 
 Poly = tuple[int, ...]
 _ZERO: Poly = ()
@@ -89,7 +90,9 @@ class RectifiedMonomial(Dual):
         if r:
             value = value + horner([float(a) for a in r], c) * pair.theta.sin()
         value = value / (2 * math.pi)
-        return value * pair.m**n if n else value
+        if not n:
+            return value
+        return untied(value * pair.m**n, pair, lambda some: n * n * RectifiedMonomial._kernel(some, n - 1))
 
     def nngp(self, pair: Pair) -> Tensor:
         value = self._kernel(pair, self.degree)

@@ -25,7 +25,7 @@ class Erf(Dual):
 
     def _root(self, pair: Pair) -> Tensor:
         _, b, _ = self._constants(pair.q)
-        return torch.hypot((1 + 2 * b * b * (pair.v1 + pair.v2)).sqrt(), 2 * b * b * pair.s)
+        return pair.root(1 + 2 * b * b * (pair.v1 + pair.v2), 2 * b * b)
 
     def function(self, x: Tensor) -> Tensor:
         a, b, c = self._constants(x)
@@ -54,7 +54,7 @@ class GELU(Dual):
 
     @staticmethod
     def _parts(pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
-        root = torch.hypot((1 + pair.v1 + pair.v2).sqrt(), pair.s)
+        root = pair.root(1 + pair.v1 + pair.v2, 1.0)
         return root, 1 / (1 + pair.v1), 1 / (1 + pair.v2)
 
     def nngp(self, pair: Pair) -> Tensor:

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from .dual import Dual
-from .pair import Pair
+from .pair import Pair, with_derivatives_of
 from .polynomial import Polynomial, horner
 from .quadrant import Quadrant, density, tail
 from .quadrature import Quadrature, in_pieces
+from .untied import untied
 
 _FAR = 1e6  # standard deviations over the largest kink, multiplied and to the degree: the sum loses more than 1e-10
 _BUDGET = 1 << 16  # pairs at a time
@@ -78,10 +79,13 @@ class Spline(Dual):
         return out
 
     def nngp(self, pair: Pair) -> Tensor:
-        return self._expectation(pair, self._parts, self._numeric.nngp)
+        return untied(self._expectation(pair, self._parts, self._numeric.nngp), pair, self.slope)
 
     def slope(self, pair: Pair) -> Tensor:
-        return self._expectation(pair, self._slopes, self._numeric.slope)
+        value = self._expectation(pair, self._slopes, self._numeric.slope)
+        if self.kinked or not pair.tracked:
+            return value
+        return untied(value, pair, Spline(self.breakpoints, [_derived(p) for p in self.pieces], f"f' of {self}").slope)
 
     def gain(self, pair: Pair) -> Tensor:
         return Spline(self.breakpoints, [(0.0, *_derived(p)) for p in self.pieces], f"u f'(u) of {self}").nngp(pair)
@@ -94,7 +98,8 @@ class Spline(Dual):
     def _expectation(self, pair: Pair, parts: tuple[Polynomial, tuple[Kink, ...]], numeric) -> Tensor:
         shape, dtype = pair.shape, pair.q.dtype
         pair = pair.to(torch.float64)
-        columns = [t.expand(shape).flatten() for t in (pair.x, pair.y, pair.q, pair.theta)]
+        q = with_derivatives_of(pair.m * pair.theta.cos(), pair.q) if pair.tracked else pair.q  # all of them by the angle
+        columns = [t.expand(shape).flatten() for t in (pair.x, pair.y, q, pair.theta)]
         if not len(columns[0]):
             return pair.q.expand(shape).to(dtype)
         out = in_pieces(lambda *piece: self._piece(parts, *piece), columns, _BUDGET).reshape(shape)
