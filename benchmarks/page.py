@@ -16,7 +16,7 @@ from .diabetes import table as diabetes_table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = tuple(ROOT / "docs" / name for name in ("performance.md", "prediction.md"))
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("performance.md", "prediction.md", "scale.md")))
 SLOT = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 
 NETWORKS = {
@@ -138,13 +138,59 @@ def alone() -> str:
     return "\n".join(rows)
 
 
+SHORT = {
+    "neural-tangents": ("cnn21-gap", "cnn21-flatten", "wideresnet-n1", "myrtle10", "fc10"),
+    "empirical": ("empirical-resnet18",),
+}
+
+
+def speed() -> str:
+    """A few rows of both for the front page."""
+    rows = ["| kernel | beside | ours | theirs | ratio | memory, MiB |", "|---|---|---|---|---|---|"]
+    for name, cases in SHORT.items():
+        for r in timed(load(name), "neural-tangents", "torch-func"):
+            if r["case"] in cases:
+                o, t, whole = r["ours"], r["theirs"], name == "empirical"
+                what = "median_seconds" if whole else "seconds_per_entry"
+                peer, unit = ("torch.func", f"empirical, {o['pairs'][0]} images") if whole else ("neural-tangents", "an entry")
+                rows.append(
+                    f"| {NETWORKS[r['case']]}, {unit} | {peer} | {duration(o[what])} | {duration(t[what])} | "
+                    f"{number(r['ratio'])} | {o['memory_mib']:,.0f}, {t['memory_mib']:,.0f} |"
+                )
+    return "\n".join(rows)
+
+
+def scale() -> str:
+    """What stored kernels promise, and solving them."""
+    runs, solved = load("scale"), load("solve")
+    rows = ["| run | promise | kept | seconds |", "|---|---|---|---|"]
+    for name, run in runs.items():
+        seconds = f"{run['seconds']:.1f}" if "seconds" in run else ""
+        if "solve_seconds" in run:
+            seconds += f", solved in {run['solve_seconds']:.1f}"
+        rows.append(f"| `{name}`, {run['inputs']:,} inputs | {run['promise']} | {'yes' if run['kept'] else 'no'} | {seconds} |")
+    rows += [
+        "",
+        f"{solved['n']:,} images of CIFAR-10, diag_reg {solved['diag_reg']}, residuals of at most {solved['tolerance']}:",
+        "",
+    ]
+    rows += ["| method | seconds | iterations | predictions differ from Cholesky's by |", "|---|---|---|---|"]
+    for name, run in solved["results"].items():
+        apart = f"{run['difference']:.0e}" if "difference" in run else ""
+        rows.append(f"| {name} | {run['seconds']:.1f} | {run['iterations'] or ''} | {apart} |")
+    return "\n".join((*rows, "", machine({"machine": runs["fc3"]["machine"], "versions": {"ours": solved["versions"]}})))
+
+
 def diabetes() -> str:
     """Regression beside GPyTorch's kernels."""
     scores = {model: [Score(**s) for s in found] for model, found in load("diabetes")["results"].items()}
     return diabetes_table(scores)
 
 
-TABLES = {"neural-tangents": analytic, "empirical": empirical, "gpytorch": gpytorch, "alone": alone, "diabetes": diabetes}
+TABLES = {"neural-tangents": analytic, "empirical": empirical, "gpytorch": gpytorch, "alone": alone, "diabetes": diabetes} | {
+    "speed": speed,
+    "scale": scale,
+}
 
 
 def filled(text: str) -> str:

@@ -14,6 +14,7 @@ from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Normalize, Standardize
 from botorch.optim import optimize_acqf
+from gpytorch.kernels import ScaleKernel
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
 import torchtangents as tt
@@ -30,17 +31,19 @@ def branin(x: torch.Tensor) -> torch.Tensor:
 
 def surrogate(x: torch.Tensor, y: torch.Tensor, steps: int) -> SingleTaskGP:
     """A Gaussian process with the NNGP kernel of a network, fitted to the values y (N, 1) at x (N, 2)."""
+    law = {"w_std": 2.0, "b_std": 1.0}
     net = torch.nn.Sequential(
-        tt.nn.Linear(2, 512, w_std=2.0, b_std=1.0), tt.nn.Erf(), tt.nn.Linear(512, 512, w_std=2.0, b_std=1.0), tt.nn.Erf(),
-        tt.nn.Linear(512, 1, w_std=2.0, b_std=1.0),
-    )  # fmt: skip
-    kernel = tt.gp.InfiniteWidthKernel(net, tied=False)
-    model = SingleTaskGP(x, y, covar_module=kernel, input_transform=Normalize(2), outcome_transform=Standardize(1))
+        tt.nn.Linear(2, 512, **law), tt.nn.GELU(), tt.nn.Linear(512, 512, **law), tt.nn.GELU(), tt.nn.Linear(512, 1, **law)
+    )
+    kernel = ScaleKernel(tt.gp.InfiniteWidthKernel(net))
+    without_noise = torch.full_like(y, 0.01)  # left to find out, it takes detail for noise
+    transforms = {"input_transform": Normalize(2), "outcome_transform": Standardize(1)}
+    model = SingleTaskGP(x, y, without_noise, covar_module=kernel, **transforms)
     fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs={"options": {"maxiter": steps}})
     return model
 
 
-def optimise(rounds: int = 15, start: int = 6, restarts: int = 4, raw_samples: int = 64, steps: int = 30) -> torch.Tensor:
+def optimise(rounds: int = 20, start: int = 6, restarts: int = 4, raw_samples: int = 64, steps: int = 100) -> torch.Tensor:
     """The best value found after each round, (rounds + 1,); the first is that of the random start."""
     bounds = torch.tensor([LOW, HIGH], dtype=torch.float64)
     x = bounds[0] + (bounds[1] - bounds[0]) * torch.rand(start, 2, dtype=torch.float64)

@@ -133,7 +133,7 @@ def _watched(wanted: list[int], progress: bool | None) -> Iterator[tuple[int, bo
     """1, 2, .. up to the last count, and whether an estimate is wanted there."""
     from .engine.progress import watched
 
-    for i in watched(list(range(1, wanted[-1] + 1)), progress):
+    for i in watched(list(range(1, wanted[-1] + 1)), progress, "networks", "network"):
         yield i, i in wanted
 
 

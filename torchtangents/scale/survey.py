@@ -70,7 +70,7 @@ def survey(square: Square, progress: bool | None = None, into: Callable[[int, in
     """
     tally = Tally(square)
     pieces = square.ahead(lambda place: square.raw(*place))
-    for i, j in watched(square.places, progress):
+    for i, j in watched(square.places, progress, "reading"):
         _, (upper, lower) = next(pieces)
         lower = upper if i == j else lower
         tally.add(i, j, inspect(upper, lower, i == j))

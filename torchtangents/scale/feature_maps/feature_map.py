@@ -45,7 +45,7 @@ class FeatureMap:
             TypeError, ValueError: inputs of the wrong type or shape, or not finite.
             OverflowError: features that are not finite in this dtype.
         """
-        blocks = [self._checked(rows(x, piece)) for piece in watched(pieces(x, self.dim), progress)]
+        blocks = [self._checked(rows(x, piece)) for piece in watched(pieces(x, self.dim), progress, "features", "piece")]
         return torch.cat(blocks)
 
     def fit(self, x: Data, y: Data, diag_reg: float, *, progress: bool | None = None) -> Ridge:

@@ -156,7 +156,7 @@ def _pivots(verb: Callable[..., Tensor], net: torch.nn.Module, x: Tensor, count:
     left = diagonal.double()  # (N,) what is not explained yet
     least = 16 * torch.finfo(diagonal.dtype).eps * left.max()
     factor, chosen = left.new_zeros(count, len(left)), []
-    for m in watched(list(range(count)), progress):
+    for m in watched(list(range(count)), progress, "landmarks", "landmark"):
         i = int(left.argmax())
         if left[i] <= least:
             break

@@ -45,7 +45,7 @@ class Ridge:
             TypeError, ValueError, OverflowError: as a call of the feature map.
         """
         flat, out = self.weights.flatten(1) if self.weights.ndim > 1 else self.weights[:, None], []
-        for piece in watched(pieces(x, self.map.dim), progress):
+        for piece in watched(pieces(x, self.map.dim), progress, "predictions", "piece"):
             phi = self.map(rows(x, piece), progress=False)
             out.append((phi.double() @ flat.to(phi.device)).to(phi.dtype))
         return torch.cat(out).reshape(-1, *self.weights.shape[1:])
@@ -68,7 +68,7 @@ def accumulate(
     if math.prod(y.shape[1:]) == 0:
         raise ValueError(f"y: expected at least one output, got shape {tuple(y.shape)}")
     gram = right = None
-    for piece in watched(places, progress):
+    for piece in watched(places, progress, "features", "piece"):
         phi = map(rows(x, piece), progress=False).double()  # (n, dim)
         target = require_tensor("y", rows(y, piece)).to(phi).reshape(len(phi), -1)  # (n, O)
         if gram is None or right is None:
