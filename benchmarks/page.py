@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from .diabetes import table as diabetes_table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("performance.md", "prediction.md", "scale.md")))
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("performance.md", "prediction.md", "scale.md", "cifar10.md")))
 SLOT = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 
 NETWORKS = {
@@ -181,15 +182,29 @@ def scale() -> str:
     return "\n".join((*rows, "", machine({"machine": runs["fc3"]["machine"], "versions": {"ours": solved["versions"]}})))
 
 
+def cifar10() -> str:
+    """Accuracy and log likelihood against the number of training images."""
+    from .cifar10.plot import table
+    from .cifar10.results import read
+
+    return table(read(RESULTS / "cifar10.csv"))
+
+
 def diabetes() -> str:
     """Regression beside GPyTorch's kernels."""
     scores = {model: [Score(**s) for s in found] for model, found in load("diabetes")["results"].items()}
     return diabetes_table(scores)
 
 
-TABLES = {"neural-tangents": analytic, "empirical": empirical, "gpytorch": gpytorch, "alone": alone, "diabetes": diabetes} | {
+TABLES = {
+    "neural-tangents": analytic,
+    "empirical": empirical,
+    "gpytorch": gpytorch,
+    "alone": alone,
     "speed": speed,
     "scale": scale,
+    "cifar10": cifar10,
+    "diabetes": diabetes,
 }
 
 
@@ -203,5 +218,6 @@ def _size(side: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    shutil.copyfile(RESULTS / "cifar10.png", ROOT / "docs" / "cifar10.png")
     for page in PAGES:
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -31,3 +31,7 @@ def test_a_changed_table_is_written_anew():
 )
 def test_times_are_read_in_their_unit(value, text):
     assert page.duration(value) == text
+
+
+def test_the_picture_is_that_of_the_results():
+    assert (page.ROOT / "docs" / "cifar10.png").read_bytes() == (page.RESULTS / "cifar10.png").read_bytes()

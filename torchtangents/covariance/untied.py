@@ -16,7 +16,8 @@ def untied(value: Tensor, pair: Pair, slope: Callable[[Pair], Tensor]) -> Tensor
 
     Autograd finds dF/dv with theta held at 0, so q = x y moves along; what is missing is `slope` times d(q - x y).
     """
-    if not pair.tracked:
+    tied = pair.q is pair.v1 and pair.q is pair.v2  # a Gaussian with itself, of which q cannot move alone
+    if tied or not pair.tracked:
         return value
     equal = ((pair.squares[0] <= 0) & (pair.m > 0)).expand(value.shape)
     if transformed(equal):  # no data may be looked at

@@ -30,7 +30,7 @@ def largest_eigenvalue(multiply: Callable[[np.ndarray], np.ndarray], n: int, tol
         return float(multiply(np.ones(1))[0])
     if not np.any(multiply(start)):  # of a zero matrix ARPACK finds no start
         return 0.0
-    operator = LinearOperator((n, n), matvec=lambda v: multiply(v.reshape(n)), dtype=np.float64)
+    operator = LinearOperator((n, n), matvec=lambda v: multiply(v.reshape(n)), dtype=np.float64)  # type: ignore[call-arg]
     return float(eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, return_eigenvectors=False)[0])
 
 
