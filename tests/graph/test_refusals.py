@@ -254,3 +254,14 @@ def test_empty_batches(n1):
 def test_laws_are_checked(options, pattern):
     with pytest.raises((ValueError, TypeError), match=pattern):
         n.Linear(2, 2, **options)
+
+
+@pytest.mark.parametrize(
+    "pool", [torch.nn.AvgPool1d(2), torch.nn.AdaptiveAvgPool1d(2), n.AvgPool1d(2), n.AdaptiveAvgPool1d(2), torch.nn.AvgPool3d(2)]
+)
+def test_a_pool_over_another_number_of_axes(pool):
+    """torch refuses fewer in forward, and takes the inputs for channels of one input where they are more."""
+    net = Sequential(n.Conv2d(3, 4, 3), n.ReLU(), pool)
+    x = torch.ones(2, 3, 6, 6)
+    with pytest.raises(ValueError, match=r"2 \(\w+Pool.d\): expected an input \(N, C, and . axes of positions\) for a pool over"):
+        tt.ntk(net, x)

@@ -168,14 +168,14 @@ def slowly(model, pause):
 
 @pytest.mark.slow
 def test_workers_are_killed(compute, tmp_path):
-    net, x = fully_connected(), torch.randn(80, 5)
+    net, x = fully_connected(), torch.randn(56, 5)
     undisturbed = compute(net, x, tile=8, store=tmp_path / "undisturbed")
     stop, killed = threading.Event(), []
     awake = dask.config.set({"distributed.scheduler.worker-ttl": None})  # a machine that is stopped for a while kills none
     with awake, distributed.LocalCluster(n_workers=2, threads_per_worker=1, **QUIET) as local, distributed.Client(local) as c:
 
         def kill():
-            while not stop.wait(2.0):
+            while not stop.wait(1.5):
                 nanny = random.choice(list(local.workers.values()) or [None])
                 if nanny is not None and nanny.process is not None and nanny.process.pid is not None:
                     killed.append(nanny.process.pid)

@@ -28,6 +28,7 @@ def pool(
     average: bool = True,
 ) -> State:
     """The mean or sum over windows of the last n axes."""
+    _require_axes(k, n)
     steps = zip(each(window, n), each(stride if stride else window, n), each(padding, n), strict=True)
     mask, k = k.mask, k.masked()
     if mask is not None and (ceil_mode or (any(each(padding, n)) and not count_include_pad)):
@@ -41,6 +42,7 @@ def pool(
 
 def adaptive(k: State, n: int, sizes: tuple[int | None, ...]) -> State:
     """The mean over windows that give the wanted number of positions: [floor(i S / O), ceil((i + 1) S / O))."""
+    _require_axes(k, n)
     for i, out in enumerate(sizes):
         axis = k.spatial(len(k.layout) - n + i)
         size = k.size[axis]
@@ -49,6 +51,16 @@ def adaptive(k: State, n: int, sizes: tuple[int | None, ...]) -> State:
         spans = [(j * size // out, -(-(j + 1) * size // out)) for j in range(out)]
         k = k.linear(axis, Rows(([(q, 1 / (hi - lo)) for q in range(lo, hi)] for lo, hi in spans), size))
     return k
+
+
+def _require_axes(k: State, n: int) -> None:
+    """Refuse what torch's pool refuses: an input that has not channels and n axes of positions."""
+    if len(k.layout) != n + 1:
+        raise ValueError(
+            placed(
+                f"expected an input (N, C, and {n} axes of positions) for a pool over {n}, got {len(k.layout) + 1} axes in all"
+            )
+        )
 
 
 def _rows(n: int, w: int, s: int, p: int, ceil_mode: bool, include_pad: bool, average: bool) -> Rows:
