@@ -34,6 +34,18 @@ def test_zero():
     assert largest_eigenvalue(lambda v: 0 * v, 5) == 0.0
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-160, 1e160, 1e290])
+def test_any_unit(unit):
+    """Lengths that ARPACK multiplies do not overflow."""
+    values = unit * np.logspace(0, -4, 50)
+    assert largest_eigenvalue(lambda v: values * v, 50) == pytest.approx(unit, rel=1e-5)
+    assert smallest_eigenvalue(lambda v: v / values, 50) == pytest.approx(1e-4 * unit, rel=1e-5)
+
+
+def test_an_inverse_that_overflows_is_that_of_zero():
+    assert smallest_eigenvalue(lambda v: v * np.inf, 5) == 0.0
+
+
 def test_tighter():
     """The tolerance is that of the residual, so at 1e-10 nothing is left of the error."""
     values = np.linspace(1, 2, 400)

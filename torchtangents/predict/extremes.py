@@ -13,7 +13,7 @@ def largest_eigenvalue(multiply: Callable[[np.ndarray], np.ndarray], n: int, tol
     """The largest eigenvalue of a positive semi-definite matrix (n, n) of which `multiply` gives products with vectors (n,).
 
     A Ritz value, so from below. `tolerance` is of the residual, relative to the eigenvalue; the eigenvalue's own error is
-    second order in it. The start is fixed, so that a matrix has one answer.
+    second order in it. The start is fixed, so that a matrix has one answer. Infinite where products are.
 
     Lanczos 1950; the implementation is ARPACK's (Lehoucq, Sorensen and Yang 1998), by way of scipy.
 
@@ -28,10 +28,11 @@ def largest_eigenvalue(multiply: Callable[[np.ndarray], np.ndarray], n: int, tol
     start = np.random.default_rng(0).standard_normal(n)
     if n == 1:
         return float(multiply(np.ones(1))[0])
-    if not np.any(multiply(start)):  # of a zero matrix ARPACK finds no start
-        return 0.0
-    operator = LinearOperator((n, n), matvec=lambda v: multiply(v.reshape(n)), dtype=np.float64)  # type: ignore[call-arg]
-    return float(eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, return_eigenvectors=False)[0])
+    unit = float(np.abs(multiply(start)).max())  # ARPACK forms products of two lengths, which must not overflow
+    if unit == 0 or not np.isfinite(unit):
+        return 0.0 if unit == 0 else np.inf
+    operator = LinearOperator((n, n), matvec=lambda v: multiply(v.reshape(n)) / unit, dtype=np.float64)  # type: ignore[call-arg]
+    return unit * float(eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, return_eigenvectors=False)[0])
 
 
 def smallest_eigenvalue(solve: Callable[[np.ndarray], np.ndarray], n: int, tolerance: float = 1e-3) -> float:
