@@ -174,7 +174,10 @@ public:
                 if (std::size_t(step.buffer) >= cells_.size()) cells_.resize(std::size_t(step.buffer) + 1);
                 std::int64_t& cells = cells_[std::size_t(step.buffer)];
                 cells = std::max(cells, rows * columns);
+                step.bare = step.gather == Gather::input && step.op_count == 0;
+                for (int source = 0; source < step.source_count; ++source) part.steps[std::size_t(step.sources[source])].bare &= is_fused(step);
             }
+            part.steps.back().bare = false;
             segments_.push_back(Segment{int(part.steps.size()), int(part.planes.size()), int(part.reductions.size()), part.steps.data(),
                                         part.planes.data(), part.reductions.data(), part.output});
         }

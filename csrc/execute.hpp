@@ -229,7 +229,8 @@ bool run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, co
         int done = 0;
         if (!in.self && is_fused(step)) {
             const Cells<T>& from = cells[step.sources[0]];
-            watched ? fused<ntk, exact, !exact>(step, from, c, in, &least) : fused<ntk, exact, false>(step, from, c, in, &least);
+            const bool bare = segment.steps[step.sources[0]].bare;
+            watched ? fused<ntk, exact, !exact>(step, bare, from, c, in, &least) : fused<ntk, exact, false>(step, bare, from, c, in, &least);
             done = is_bent(step) ? 2 : 1;
         }
         const int rows = done && done == step.op_count ? 0 : c.height;

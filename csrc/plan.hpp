@@ -38,7 +38,17 @@ struct Step {
     Taps taps[2];
     int op_count;
     const Op* ops;
+    bool bare;  // input alone, whose tangent is 0, and read by fused steps only, which need not be told: it is not written
 };
+
+// The commonest layers in one pass: a 3 x 3 window of step 1 and affine, alone or with a function of the ReLU family.
+static inline bool is_three(const Taps& taps) {
+    return taps.step == 1 && taps.count == 3 && taps.offsets[1] == taps.offsets[0] + 1 && taps.offsets[2] == taps.offsets[0] + 2;
+}
+static inline bool is_fused(const Step& step) {
+    return step.gather == Gather::map && step.op_count > 0 && is_three(step.taps[0]) && is_three(step.taps[1]) &&
+           step.ops[0].kind == Kind::affine;
+}
 
 struct Plane {
     int d[2];

@@ -72,7 +72,7 @@ inline Row<T> row_of(const Cells<T>& c, int y, const Inputs<T>& inputs, Vec<T>* 
 }
 
 // K = sum_c x1 x2 / C,  e = sum_c (x1 - x2)^2 / 2 C; sums of 16 channels at a time, so that long ones do not drift
-template <bool ntk, bool exact, int known, typename T>
+template <bool ntk, bool exact, bool bare, int known, typename T>
 inline void gather_channels(const Step& step, const Row<T>& row) {
     constexpr int n = lanes<T>;
     const Inputs<T>& in = *row.inputs;
@@ -83,7 +83,7 @@ inline void gather_channels(const Step& step, const Row<T>& row) {
     const T mean = T(1) / T(channels);
     const T* left = in.self ? in.x2 + (step.offset1 * in.across + row.first) * n : in.x1 + step.offset1 + row.first;
     const T* right = in.x2 + (step.offset2 * in.across + row.second) * n;
-    each<ntk, exact>(row, [=](int i, Vec<T>& k, Vec<T>& t, Vec<T>& e) {
+    each<ntk, exact, ntk && !bare>(row, [=](int i, Vec<T>& k, Vec<T>& t, Vec<T>& e) {
         k = e = t = Vec<T>{};
         if constexpr (known > 0) {
             const T *a = left + i * along, *b = right + i * n;
@@ -111,11 +111,17 @@ inline void gather_channels(const Step& step, const Row<T>& row) {
     });
 }
 
+template <bool ntk, bool exact, bool bare, typename T>
+inline void gather_input(const Step& step, const Row<T>& row) {
+    if (step.channels == 1) gather_channels<ntk, exact, bare, 1>(step, row);
+    else if (step.channels == 3) gather_channels<ntk, exact, bare, 3>(step, row);
+    else gather_channels<ntk, exact, bare, 0>(step, row);
+}
+
 template <bool ntk, bool exact, typename T>
 inline void gather_input(const Step& step, const Row<T>& row) {
-    if (step.channels == 1) gather_channels<ntk, exact, 1>(step, row);
-    else if (step.channels == 3) gather_channels<ntk, exact, 3>(step, row);
-    else gather_channels<ntk, exact, 0>(step, row);
+    if (ntk && step.bare && !row.inputs->self) gather_input<ntk, exact, true>(step, row);
+    else gather_input<ntk, exact, false>(step, row);
 }
 
 template <bool ntk, bool exact, typename T>
@@ -168,14 +174,6 @@ inline void gather_mix(const Step& step, const Cells<T>* planes, const Cells<T>&
     }
 }
 
-// The commonest layers in one pass: a 3 x 3 window of step 1 and affine, alone or with a function of the ReLU family.
-inline bool is_three(const Taps& taps) {
-    return taps.step == 1 && taps.count == 3 && taps.offsets[1] == taps.offsets[0] + 1 && taps.offsets[2] == taps.offsets[0] + 2;
-}
-inline bool is_fused(const Step& step) {
-    return step.gather == Gather::map && step.op_count > 0 && is_three(step.taps[0]) && is_three(step.taps[1]) &&
-           step.ops[0].kind == Kind::affine;
-}
 inline bool is_bent(const Step& step) {  // the fused relu leaves its factor to what follows
     return step.op_count > 1 && step.ops[1].kind == Kind::relu && step.ops[1].c[3] != 0;
 }
@@ -195,9 +193,11 @@ inline void columns(const T* at, std::int64_t next, Vec<T>* sums) {
     }
 }
 
-template <bool ntk, bool exact, bool watched, Curve curve, typename T>
+// Of a `bare` source, whose tangent is 0, that is not read.
+template <bool ntk, bool exact, bool watched, Curve curve, bool bare, typename T>
 struct Fused {
     static constexpr int fields = 1 + ntk + exact, n = lanes<T>, cell = fields * n;
+    static constexpr bool reads(int field) { return !(bare && field == 1); }
     static constexpr bool bent = curve != Curve::none;
     const Line<T> line;
     Bending<ntk, exact, watched, curve == Curve::any, T> bending;
@@ -209,6 +209,7 @@ struct Fused {
     inline void run(const T* in, T* out, const T* x, const T* right) {
         Vec<T> pair[fields][rows], last[fields][rows];
         for (int f = 0; f < fields; ++f) {
+            if (!reads(f)) continue;
             Vec<T> first[rows];
             columns<rows>(in + f * n, next, first);
             columns<rows>(in + cell + f * n, next, last[f]);
@@ -217,6 +218,7 @@ struct Fused {
         for (int i = 0; i < width; ++i) {
             Vec<T> sum[fields][rows];
             for (int f = 0; f < fields; ++f) {
+                if (!reads(f)) continue;
                 Vec<T> column[rows];
                 columns<rows>(in + std::int64_t(i + 2) * cell + f * n, next, column);
                 for (int r = 0; r < rows; ++r) {
@@ -227,8 +229,9 @@ struct Fused {
             }
 #pragma GCC unroll 2
             for (int r = 0; r < rows; ++r) {
-                Vec<T> k = sum[0][r], t = ntk ? sum[fields - 1 - exact][r] : Vec<T>{}, e = exact ? sum[fields - 1][r] : Vec<T>{};
-                affine<ntk, exact, T>(line, k, t, e);
+                Vec<T> k = sum[0][r], t = ntk && !bare ? sum[fields - 1 - exact][r] : Vec<T>{}, e = exact ? sum[fields - 1][r] : Vec<T>{};
+                if constexpr (bare) t = line.grow * k + line.shift;
+                affine<ntk && !bare, exact, T>(line, k, t, e);
                 T* cells = out + r * next_out + std::int64_t(i) * cell;
                 if constexpr (bent) {
                     bending(cells, fill(x[r * next1 + i]), load(right + r * next2 + i * n), k, t, e);
@@ -242,9 +245,9 @@ struct Fused {
     }
 };
 
-template <bool ntk, bool exact, bool watched, Curve curve, typename T>
+template <bool ntk, bool exact, bool watched, Curve curve, bool bare, typename T>
 void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in, Vec<T>* least) {
-    using F = Fused<ntk, exact, watched, curve, T>;
+    using F = Fused<ntk, exact, watched, curve, bare, T>;
     const Op& function = step.ops[F::bent ? 1 : 0];
     const Row<T> top = row_of(to, 0, in, least);
     const T *x = nullptr, *right = nullptr;
@@ -262,11 +265,18 @@ void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inp
     if constexpr (watched) *least = lesser(*least, work.bending.least);
 }
 
-template <bool ntk, bool exact, bool watched, typename T>
+template <bool ntk, bool exact, bool watched, bool bare, typename T>
 void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in, Vec<T>* least) {
-    if (!is_bent(step)) fused<ntk, exact, false, Curve::none>(step, from, to, in, least);
-    else if (step.ops[1].c[2] != 0) fused<ntk, exact, watched, Curve::any>(step, from, to, in, least);
-    else fused<ntk, exact, watched, Curve::acute>(step, from, to, in, least);
+    if (!is_bent(step)) fused<ntk, exact, false, Curve::none, bare>(step, from, to, in, least);
+    else if (bare || step.ops[1].c[2] != 0) fused<ntk, exact, watched, Curve::any, bare>(step, from, to, in, least);
+    else fused<ntk, exact, watched, Curve::acute, false>(step, from, to, in, least);
+}
+
+// Of data, whose tangent is 0 and need not be there, or of any other source.
+template <bool ntk, bool exact, bool watched, typename T>
+void fused(const Step& step, bool bare, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in, Vec<T>* least) {
+    if (ntk && bare) fused<ntk, exact, watched, ntk>(step, from, to, in, least);
+    else fused<ntk, exact, watched, false>(step, from, to, in, least);
 }
 
 }  // namespace

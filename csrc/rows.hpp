@@ -43,20 +43,25 @@ struct Row {
     const T* right(int slot) const { return inputs->slots2 + (inputs->begin2[slot] * inputs->across + second) * lanes<T>; }
 };
 
-template <bool ntk, bool exact, typename T, typename Change>
+template <bool ntk, bool exact, bool tangents, typename T, typename Change>  // tangents: whether they are read and written, too
 inline void each(const Row<T>& row, Change change) {
     constexpr int fields = 1 + ntk + exact, n = lanes<T>;
     for (int i = 0; i < row.width; ++i) {
         const T* from = row.from + std::int64_t(i) * fields * n;
         T* cell = row.cells + std::int64_t(i) * fields * n;
         Vec<T> k = load(from), t{}, e{};
-        if constexpr (ntk) t = load(from + n);
+        if constexpr (tangents) t = load(from + n);
         if constexpr (exact) e = load(from + (fields - 1) * n);
         change(i, k, t, e);
         store(cell, k);
-        if constexpr (ntk) store(cell + n, t);
+        if constexpr (tangents) store(cell + n, t);
         if constexpr (exact) store(cell + (fields - 1) * n, e);
     }
+}
+
+template <bool ntk, bool exact, typename T, typename Change>
+inline void each(const Row<T>& row, Change change) {
+    each<ntk, exact, ntk>(row, change);
 }
 
 // The ReLU family in two stages: a vector's angle is found while the root and polynomial of the one before it are on their way,

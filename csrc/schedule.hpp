@@ -44,7 +44,8 @@ std::vector<Item> items(const Plan& plan, const Data<T>& data, const Target& tar
     return out;
 }
 
-// Runs the plan on every pair. `interrupted` is asked every 50 ms on the calling thread; true stops all threads.
+// Runs the plan on every pair. `interrupted` is asked every 50 ms on the calling thread; true stops all threads. Little work is
+// done sooner with 0 threads: by the calling one, which then asks nothing.
 template <typename T>
 void run(const Plan& plan, const Data<T>& data, const Target& target, int threads, const std::function<bool()>& interrupted) {
     const std::vector<Item> work = items(plan, data, target, threads);
@@ -71,7 +72,7 @@ void run(const Plan& plan, const Data<T>& data, const Target& target, int thread
         ended.notify_all();
     };
     std::vector<std::thread> all;
-    const std::size_t count = std::min<std::size_t>(std::size_t(std::max(threads, 1)), work.size());
+    const std::size_t count = std::min<std::size_t>(std::size_t(std::max(threads, 0)), work.size());
     for (std::size_t t = 0; t < count; ++t) {
         std::lock_guard<std::mutex> lock(guard);
         try {
