@@ -7,6 +7,7 @@ import torch
 
 import torchtangents as tt
 from torchtangents import native
+from torchtangents.engine import numbers
 from torchtangents.engine.cpu import Prepared
 from torchtangents.engine.needs import output_planes
 from torchtangents.graph.program import record
@@ -116,6 +117,15 @@ def test_tiles_and_threads_change_nothing(tile, threads):
         torch.set_num_threads(before)
     assert torch.equal(mine.ntk, whole.ntk)
     assert torch.equal(mine.nngp, whole.nngp)
+
+
+def test_numbers_of_each_input_are_the_same_by_one_thread_and_by_several(monkeypatch):
+    net, x = NETS["residual-strided"](), inputs("residual-strided", 40)
+    results = []
+    for few in (0, 1 << 40):
+        monkeypatch.setattr(numbers, "_FEW", few)
+        results.append(tt.ntk(net, x, backend="cpu"))
+    assert torch.equal(*results)
 
 
 def test_duplicates_in_a_fully_connected_net():

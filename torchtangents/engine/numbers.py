@@ -23,6 +23,7 @@ from .reference import Kept
 from .sides import self_pass
 
 _BLOCK = 1 << 22  # numbers in float64 at a time, where only their float32 is kept
+_FEW = 1 << 16  # numbers for which no thread is worth starting: it would compete with those of torch, which still wait for work
 Slot = tuple[Node, str, bool]
 
 
@@ -72,7 +73,8 @@ class Keeper:
             rows = slice(i, min(n, i + step))
             direct = self.order is None and numbers.wide is not None
             out = numbers.wide[rows] if direct else torch.empty(rows.stop - i, self.total, dtype=torch.float64)  # type: ignore[index]
-            self.code.plan.keep(x[rows], None if moments is None else moments[rows], out, torch.get_num_threads())
+            threads = torch.get_num_threads() if out.numel() > _FEW else 0
+            self.code.plan.keep(x[rows], None if moments is None else moments[rows], out, threads)
             out = out if self.order is None else out[:, self.order]
             for part in (numbers.narrow, None if direct else numbers.wide):
                 if part is not None:
