@@ -42,6 +42,12 @@ def two_pools() -> Net:
     return (conv(), RELU, pool()) * 2 + (FLATTEN, DENSE)
 
 
+def pooled_cnn() -> Net:
+    """Five convolutions with a pool after the second and the fourth, read out position by position."""
+    two = (conv(), RELU) * 2 + (pool(),)
+    return two * 2 + (conv(), RELU, FLATTEN, DENSE)
+
+
 def myrtle(depth: int, side: int = 32) -> Net:
     """The network of Shankar et al. 2020 (arXiv 2003.02237): three stages, pooled to one position."""
     stages = {5: (2, 1, 1), 7: (2, 2, 2), 10: (3, 3, 3)}[depth]
