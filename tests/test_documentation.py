@@ -1,4 +1,4 @@
-"""The pages of docs/: their code runs, what they name exists, and the reference lists every public name."""
+"""The pages of docs/ and the README: their code runs, what they name exists, and the reference lists every public name."""
 
 import doctest
 import functools
@@ -20,6 +20,7 @@ from .test_docstrings import PUBLIC
 matplotlib.use("Agg")
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(str(p.relative_to(DOCS)) for p in DOCS.glob("**/*.md"))
+README = "../README.md"
 FENCE = re.compile(r"^(?:<!-- not run: (?P<why>[^\n]+) -->\n)?^```(?P<kind>\w+)[^\n]*\n(?P<code>.*?)^```$", re.M | re.S)
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -35,7 +36,7 @@ def blocks(page):
             yield found["kind"], found["code"], text(page)[: found.start("code")].count("\n")
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if any(blocks(p))])
+@pytest.mark.parametrize("page", [p for p in [README, *PAGES] if any(blocks(p))])
 def test_code_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some save files
     torch.manual_seed(0)
@@ -53,23 +54,29 @@ def test_code_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
 
 
 def test_every_guide_has_code_that_runs():
-    assert {"index.md", "tour.md", "concepts.md", "finite.md", "layers.md", "prediction.md"} <= {
-        p for p in PAGES if any(blocks(p))
-    }
+    guides = {README, "index.md", "tour.md", "concepts.md", "finite.md", "layers.md", "prediction.md"}
+    assert guides <= {p for p in [README, *PAGES] if any(blocks(p))}
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [README, *PAGES])
 def test_every_name_of_ours_exists(page):
     for path in sorted(set(re.findall(r"\btt((?:\.[A-Za-z_]\w*)+)", text(page)))):
         functools.reduce(getattr, path.strip(".").split("."), tt)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [README, *PAGES])
 def test_every_file_that_a_page_names_exists(page):
     for path in re.findall(r"`((?:tests|benchmarks|examples|torchtangents|docs|csrc)/[\w./-]+)`", text(page)):
         assert (DOCS.parent / path).exists(), path
     for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text(page)):
         assert f"def {name}(" in (DOCS.parent / path).read_text(encoding="utf-8"), name
+
+
+def test_links_of_the_readme_lead_to_files():
+    found = re.findall(r"\]\((?!https?:)([^)#]+)", text(README))
+    assert len(found) > 15
+    for path in found:
+        assert (DOCS.parent / path).exists(), path
 
 
 def test_the_reference_lists_every_public_name():
