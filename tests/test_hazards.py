@@ -260,8 +260,8 @@ def _patched():
 
 
 NOT_WHAT_THEY_SEEM = {
-    "used twice": (lambda: Own(lambda m, x: m.a(x) - m.a(-x)), "already used by 'a"),
-    "one module in two places": (lambda: Sequential(*[n.Linear(3, 3)] * 2), "already used by '0"),
+    "used twice": (lambda: Own(lambda m, x: m.a(x) - m.a(-x)), r"a \(Linear\): its weight was already used in an earlier call"),
+    "one module in two places": (lambda: Sequential(*[n.Linear(3, 3)] * 2), r"0 \(Linear\): its weight was already used in an earlier call"),
     "one parameter in two modules": (_tied, r"2 \(Linear\): its weight was already used by '0"),
     "forward overridden": (lambda: Sequential(Halved(3, 3)), r"0 \(Halved\).*overrides forward"),
     "forward patched": (_patched, r"0 \(Linear\).*overrides forward"),

@@ -110,7 +110,9 @@ def hooked():
 
 REFUSED = {
     "max-pool": (lambda: Body(Sequential(n.Conv2d(3, 4, 3), torch.nn.MaxPool2d(2))), image, r"inner.1 \(MaxPool2d\).*max_pool2d.*AvgPool2d"),
-    "softmax": (lambda: Call(lambda x: x.softmax(1)), image, "softmax"),
+    "softmax": (lambda: Call(lambda x: x.softmax(1)), image, "softmax has no.*Elementwise.*SelfAttention"),
+    "running-maximum": (lambda: Call(lambda x: x.cummax(1)[0]), image, "cummax has no.*a mean in its place"),
+    "condition": (lambda: Call(lambda x: torch.where(x > 0.5, x, 0 * x)), image, "gt has no.*Elementwise"),
     "batch-norm": (lambda: Body(Sequential(n.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))), image, r"inner.1 \(BatchNorm2d\)"),
     "plain-linear": (lambda: Body(torch.nn.Linear(4, 2)), lambda: torch.randn(2, 4), r"inner \(Linear\).*torchtangents.nn"),
     "plain-conv": (lambda: Body(Sequential(n.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3))), image, r"inner.1 \(Conv2d\).*weight"),

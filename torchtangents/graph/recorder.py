@@ -119,8 +119,10 @@ class Recorder(TorchFunctionMode):
             refuse("hooks or parametrizations change what this layer computes; remove them before asking for a kernel")
         for name, parameter in layer.named_parameters():
             if id(parameter) in self.used:
+                before = self.used[id(parameter)]
+                by = "in an earlier call of the same layer" if before == self.leaves[-1] else f"by '{before}'"
                 refuse(
-                    f"its {name} was already used by '{self.used[id(parameter)]}': shared weights have no rule. "
+                    f"its {name} was already used {by}: shared weights have no rule. "
                     "Expected every layer with weights once; make a second layer"
                 )
             self.used[id(parameter)] = self.leaves[-1]
@@ -249,8 +251,14 @@ def _suggestion(name: str) -> str:
         return instead + "."
     if name in ("matmul", "__matmul__", "__rmatmul__", "bmm", "baddbmm", "einsum"):
         return "For attention (q @ k^T) expected tt.nn.SelfAttention; products of two recorded values have no rule."
-    if "max" in name:
+    if "max_pool" in name:
         return "Expected an average pool (tt.nn.AvgPool2d) in its place."
+    if "softmax" in name or "softmin" in name:
+        return "Expected an elementwise function of it (tt.nn.Elementwise); for weights of attention, tt.nn.SelfAttention."
+    if name in ("max", "amax", "min", "amin", "cummax", "cummin", "median", "sort", "topk"):
+        return "Expected a mean in its place: what depends on the order of values has no rule."
+    if name in ("gt", "ge", "lt", "le", "__gt__", "__ge__", "__lt__", "__le__", "where"):
+        return "Expected tt.nn.Elementwise(function) for a function with conditions, or torch's activations."
     if "norm" in name:
         return "Expected tt.nn.LayerNorm, or no normalisation."
     return "Expected operations with a rule (README.md, torchtangents.nn), or a tt.Layer with its own forward and propagate."

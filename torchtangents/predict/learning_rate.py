@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .check import require_number, require_square
+from .extremes import largest_eigenvalue
 from .gram import Gram
 
 
@@ -38,7 +39,8 @@ def max_learning_rate(ntk: Tensor, *, y_train_size: int | None = None, momentum:
     if require_number("momentum", momentum) >= 1:
         raise ValueError(f"momentum: expected a number in [0, 1), got {momentum!r}.")
     size = ntk.shape[0] if y_train_size is None else require_number("y_train_size", y_train_size, positive=True)
-    largest = torch.linalg.eigvalsh(ntk.detach().double())[-1].item()
+    matrix = ntk.detach().double()
+    largest = largest_eigenvalue(lambda v: (matrix @ torch.from_numpy(v).to(matrix.device)).cpu().numpy(), len(matrix), 1e-10)
     if not largest > 0:
         raise ValueError(f"ntk: expected a positive eigenvalue, the largest is {largest:.3g}; check the kernel.")
     return 2 * (1 + momentum) * size / largest
