@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .diabetes import table as diabetes_table
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("performance.md", "prediction.md", "scale.md", "cifar10.md")))
+PICTURES = ("cifar10.png", "sweep.png")
 SLOT = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 
 NETWORKS = {
@@ -81,14 +83,14 @@ def timed(found: dict[str, Any], *peers: str) -> list[dict[str, Any]]:
     return [r for r in found["results"] if r["peer"] in peers and r["status"] == "timed"]
 
 
-def analytic() -> str:
-    """Kernels of infinite width beside neural-tangents."""
-    found = load("neural-tangents")
+def analytic(peer: str) -> str:
+    """Kernels of infinite width beside one peer."""
+    found = load(peer)
     rows = [
-        "| network | ours, an entry | neural-tangents | ratio | entries each | memory, MiB | difference |",
+        f"| network | ours, an entry | {peer} | ratio | entries each | memory, MiB | difference |",
         "|---|---|---|---|---|---|---|",
     ]
-    for r in timed(found, "neural-tangents"):
+    for r in timed(found, peer):
         o, t = r["ours"], r["theirs"]
         rows.append(
             f"| {NETWORKS[r['case']]} | {duration(o['seconds_per_entry'])} | {duration(t['seconds_per_entry'])} | "
@@ -197,7 +199,8 @@ def diabetes() -> str:
 
 
 TABLES = {
-    "neural-tangents": analytic,
+    "neural-tangents": partial(analytic, "neural-tangents"),
+    "reference": partial(analytic, "reference"),
     "empirical": empirical,
     "gpytorch": gpytorch,
     "alone": alone,
@@ -218,6 +221,7 @@ def _size(side: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    shutil.copyfile(RESULTS / "cifar10.png", ROOT / "docs" / "cifar10.png")
+    for picture in PICTURES:
+        shutil.copyfile(RESULTS / picture, ROOT / "docs" / picture)
     for page in PAGES:
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -38,7 +38,7 @@ struct Step {
     Taps taps[2];
     int op_count;
     const Op* ops;
-    bool bare;  // input alone, whose tangent is 0, and read by fused steps only, which need not be told: it is not written
+    bool bare;  // data alone, which fused steps alone read: its tangent, 0, is neither written nor read
 };
 
 // The commonest layers in one pass: a 3 x 3 window of step 1 and affine, alone or with a function of the ReLU family.

@@ -193,7 +193,7 @@ inline void columns(const T* at, std::int64_t next, Vec<T>* sums) {
     }
 }
 
-// Of a `bare` source, whose tangent is 0, that is not read.
+// A step in one pass, of a source that may be `bare`.
 template <bool ntk, bool exact, bool watched, Curve curve, bool bare, typename T>
 struct Fused {
     static constexpr int fields = 1 + ntk + exact, n = lanes<T>, cell = fields * n;
@@ -272,7 +272,6 @@ void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inp
     else fused<ntk, exact, watched, Curve::acute, false>(step, from, to, in, least);
 }
 
-// Of data, whose tangent is 0 and need not be there, or of any other source.
 template <bool ntk, bool exact, bool watched, typename T>
 void fused(const Step& step, bool bare, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in, Vec<T>* least) {
     if (ntk && bare) fused<ntk, exact, watched, ntk>(step, from, to, in, least);

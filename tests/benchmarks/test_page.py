@@ -33,5 +33,6 @@ def test_times_are_read_in_their_unit(value, text):
     assert page.duration(value) == text
 
 
-def test_the_picture_is_that_of_the_results():
-    assert (page.ROOT / "docs" / "cifar10.png").read_bytes() == (page.RESULTS / "cifar10.png").read_bytes()
+@pytest.mark.parametrize("picture", page.PICTURES)
+def test_the_pictures_are_those_of_the_results(picture):
+    assert (page.ROOT / "docs" / picture).read_bytes() == (page.RESULTS / picture).read_bytes()

@@ -254,7 +254,7 @@ def _suggestion(name: str) -> str:
     if "max_pool" in name:
         return "Expected an average pool (tt.nn.AvgPool2d) in its place."
     if "softmax" in name or "softmin" in name:
-        return "Expected an elementwise function of it (tt.nn.Elementwise); for weights of attention, tt.nn.SelfAttention."
+        return "Expected an elementwise function in its place (tt.nn.Elementwise); for attention, tt.nn.SelfAttention."
     if name in ("max", "amax", "min", "amin", "cummax", "cummin", "median", "sort", "topk"):
         return "Expected a mean in its place: what depends on the order of values has no rule."
     if name in ("gt", "ge", "lt", "le", "__gt__", "__ge__", "__lt__", "__le__", "where"):

@@ -40,7 +40,7 @@ def max_learning_rate(ntk: Tensor, *, y_train_size: int | None = None, momentum:
         raise ValueError(f"momentum: expected a number in [0, 1), got {momentum!r}.")
     size = ntk.shape[0] if y_train_size is None else require_number("y_train_size", y_train_size, positive=True)
     matrix = ntk.detach().double()
-    largest = largest_eigenvalue(lambda v: (matrix @ torch.from_numpy(v).to(matrix.device)).cpu().numpy(), len(matrix), 1e-10)
+    largest = largest_eigenvalue(lambda v: (matrix @ torch.from_numpy(v).to(matrix.device)).cpu().numpy(), len(matrix), 1e-7)
     if not largest > 0:
         raise ValueError(f"ntk: expected a positive eigenvalue, the largest is {largest:.3g}; check the kernel.")
     return 2 * (1 + momentum) * size / largest
