@@ -32,7 +32,7 @@ MODELS = {
     "fc": Model("FC, 3 hidden layers", (FLATTEN, *architectures.fully_connected(3)), 3e-5, 5000),
     "cnn-flatten": Model("CNN-5, flatten", architectures.cnn(5, FLATTEN), 2e-3, 5000),
     "cnn21-flatten": Model("CNN-21, flatten", architectures.cnn(21, FLATTEN), 5e-3, 5000),
-    "cnn-pools": Model("CNN-5, two 2x2 pools, flatten", architectures.pooled_cnn(), 0.086, 5000),
+    "cnn-pools": Model("CNN-5, two pools, flatten", architectures.pooled_cnn(), 0.086, 5000),
     "wide-resnet": Model("WideResNet, n = 1", architectures.wide_resnet(1), 0.09, 5000),
     "wide-resnet4": Model("WideResNet, n = 4", architectures.wide_resnet(4), 0.3, 1000),
     "myrtle5": Model("Myrtle-5", architectures.myrtle(5), 0.75, 1000),

@@ -86,7 +86,7 @@ def draw(rows: list[Row], file: Path) -> None:
     found = summary(rows)
     seen = [name for name in FITS if any(row.preprocessing == name for row in rows)]
     figure, panels = pyplot.subplots(
-        len(seen), 2, figsize=(11, 4.2 * len(seen)), layout="constrained", squeeze=False, sharex=True
+        len(seen), 2, figsize=(12, 4.2 * len(seen)), layout="constrained", squeeze=False, sharex=True
     )
     names = [name for name in (*MODELS, "finite-cnn") if any(row.model == name for row in rows)]
     colours = {name: "black" if name == "finite-cnn" else f"C{list(MODELS).index(name)}" for name in names}
