@@ -119,8 +119,8 @@ class Recorder(TorchFunctionMode):
             refuse("hooks or parametrizations change what this layer computes; remove them before asking for a kernel")
         for name, parameter in layer.named_parameters():
             if id(parameter) in self.used:
-                before = self.used[id(parameter)]
-                by = "in an earlier call of the same layer" if before == self.leaves[-1] else f"by '{before}'"
+                other = self.used[id(parameter)]
+                by = "in an earlier call of the same layer" if other == self.leaves[-1] else f"by '{other}'"
                 refuse(
                     f"its {name} was already used {by}: shared weights have no rule. "
                     "Expected every layer with weights once; make a second layer"
