@@ -11,6 +11,7 @@ from ..covariance.grid import Planes
 from ..covariance.kinked import Sign
 from ..covariance.node import Node
 from ..covariance.pointwise import Pointwise
+from ..cuda import interpreted
 from ..engine.interpolation import BLANK, Interpolants, interpolant
 from ..engine.lowering import Lowering
 from ..engine.memory import budget
@@ -24,9 +25,10 @@ from ..graph.program import Program, widened
 from .cells import Cells
 from .chain import Chain
 from .launch import Numbers
+from .planes import PackedLaunches
 from .segment import Launches, Tile
 
-_WORK = 1 << 25  # bytes of a segment's values in flight, which the cache should hold
+_WORK = 1 << 26 if interpreted() else 1 << 32  # bytes of a tile: a launch takes longer to ask for than to run on fewer
 
 
 class Prepared:
@@ -97,8 +99,8 @@ class Prepared:
         positions = [math.prod(s) for s in outputs]
         held = sum(c.total for c in stored.values()) * (1 + self.ntk) * 8 + positions[0] * positions[1] * (1 + self.ntk) * 8
         working = max((part.most() for _, part in launches), default=1)
-        pairs = max(1, min(max(_WORK // max(working, 1), 1), budget(device) // max(held + working, 1)))
-        side = tile or max(1, math.isqrt(pairs))
+        beside = max((part.of_an_input() for _, part in launches), default=0)
+        side = tile or _side(budget(device, _WORK), held + working, 2 * beside)
         n1, n2 = first.batch, second.batch
         out = [torch.empty(n1, n2, positions[0] * positions[1], dtype=first.width, device=device) for _ in range(1 + self.ntk)]
         for rows, columns in watched(tiles(n1, n2, side, self.shared), progress):
@@ -113,7 +115,7 @@ class Prepared:
         return out
 
     def _tile(
-        self, rows: slice, columns: slice, launches: list[tuple[Segment, Launches]], stored: dict[Node, Cells], x1: Tensor,
+        self, rows: slice, columns: slice, launches: list[tuple[Segment, Launches | PackedLaunches]], stored: dict[Node, Cells], x1: Tensor,
         x2: Tensor, positions: list[int],
     ) -> list[Tensor]:  # fmt: skip
         first = self.first
@@ -128,31 +130,35 @@ class Prepared:
         ]
         for segment, launch in launches:
             value = launch.run(tile, x1, x2)
-            if segment.output:
+            if isinstance(launch, Launches) and segment.output:
                 for part, field in zip(parts, value, strict=False):
                     part[:, launch.dense] = field.to(part.dtype)
         return parts
 
-    def _launches(self, segment: Segment, stored: dict[Node, Cells], narrow: Numbers, wide: Numbers) -> list[Launches]:
+    def _launches(
+        self, segment: Segment, stored: dict[Node, Cells], narrow: Numbers, wide: Numbers
+    ) -> list[Launches | PackedLaunches]:
         """A segment by precision."""
         groups: dict[tuple[bool, bool], list[tuple[int, int]]] = {}
         for d0, d1, double, exact in segment.planes:
             groups.setdefault((double or not self.single, exact), []).append((d0, d1))
-        return [
-            Launches(
-                self.low,
-                segment,
-                planes,
-                double,
-                exact,
-                self.ntk,
-                stored,
-                wide if double else narrow,
-                self._place,
-                self.first.device,
-            )
-            for (double, exact), planes in groups.items()
-        ]
+        out: list[Launches | PackedLaunches] = []
+        for (double, exact), planes in groups.items():
+            if not double and PackedLaunches.fits(self.low, segment):
+                out.append(
+                    PackedLaunches(self.low, segment, planes, exact, self.ntk, stored, narrow, self._place, self.first.device)
+                )
+            else:
+                numbers = wide if double else narrow
+                out.append(
+                    Launches(self.low, segment, planes, double, exact, self.ntk, stored, numbers, self._place, self.first.device)
+                )
+        return out
+
+
+def _side(most: int, of_a_pair: int, of_an_input: int) -> int:
+    """Inputs of each side of a tile: of_a_pair n^2 + of_an_input n <= most."""
+    return max(1, int((math.sqrt(of_an_input**2 + 4.0 * of_a_pair * most) - of_an_input) / (2 * max(of_a_pair, 1))))
 
 
 def _kept(program: Program, slots: list[tuple[Node, str, bool]], dtype: torch.dtype) -> Tensor:

@@ -7,10 +7,10 @@ A *cell* is one position on one plane; the cells of a step are numbered plane by
 import triton
 import triton.language as tl
 
+from .moves import PLACE, located
 from .operations import operate
 
 MAP, INPUT, ADD = map(tl.constexpr, range(3))
-FIELDS = tl.constexpr(6)  # of a plane: where its cells start, first row, first column, rows, columns, whether it exists
 
 
 @triton.jit
@@ -52,7 +52,7 @@ def step(
     t = tl.zeros((PB, CB), dtype)
     e = tl.zeros((PB, CB), dtype)
     if GATHER == MAP:
-        place = source + FIELDS * which
+        place = source + PLACE * which
         origin = tl.load(place)
         top = tl.load(place + 1)
         start_column = tl.load(place + 2)
@@ -152,13 +152,16 @@ def chain(
 
 @triton.jit
 def reduce(
-    target, value, cell, plane, lookup, at0, at1, weight0, weight1, pairs, cells_out, cells_in, rows0, rows1, low0, low1, count0,
-    count1, most0, most1, NTK: tl.constexpr, PB: tl.constexpr, CB: tl.constexpr,
+    target, value, cell, plane, lookup, at0, at1, weight0, weight1, pairs, cells_out, cells_in, stride, rows0, rows1, low0, low1,
+    count0, count1, most0, most1, NTK: tl.constexpr, FIELDS: tl.constexpr, PB: tl.constexpr, CB: tl.constexpr, H: tl.constexpr,
+    W: tl.constexpr, R: tl.constexpr, C: tl.constexpr, LY: tl.constexpr, LX: tl.constexpr,
 ):  # fmt: skip
     """target += A1 value A2^T: for every cell of the target the entries of both axes that it adds up.
 
+    FIELDS: of packed planes (moves.py), (pairs, planes, FIELDS, H W) with `stride` between fields; 0 where cells lie plane by plane.
+
     at0, at1: (target displacements x rows, most, 2) displacement and coordinate in the value, weights beside them (0 for none);
-    lookup: (count0, count1, FIELDS) planes of the value by displacement from low0, low1.
+    lookup: (count0, count1, PLACE) planes of the value by displacement from low0, low1; one number each where they are packed.
     """
     b = tl.program_id(1) * PB + tl.arange(0, PB)[:, None]
     n = tl.program_id(0) * CB + tl.arange(0, CB)[None, :]
@@ -170,7 +173,6 @@ def reduce(
     line0 = (tl.load(plane + 2 * which) * rows0 + y) * most0
     line1 = (tl.load(plane + 2 * which + 1) * rows1 + x) * most1
     start = b.to(tl.int64) * cells_in
-    stride = pairs.to(tl.int64) * cells_in
     k = tl.zeros((PB, CB), tl.float64)
     t = tl.zeros((PB, CB), tl.float64)
     for a in range(most0):
@@ -182,13 +184,18 @@ def reduce(
             d1 = tl.load(at1 + 2 * (line1 + c), mask=inside, other=0) - low1
             s = tl.load(at1 + 2 * (line1 + c) + 1, mask=inside, other=0)
             known = (w0 != 0) & (w1 != 0) & (d0 >= 0) & (d0 < count0) & (d1 >= 0) & (d1 < count1)
-            place = lookup + FIELDS * (d0 * count1 + d1)
-            known = known & (tl.load(place + 5, mask=known, other=0) != 0)
-            wide = tl.load(place + 4, mask=known, other=0)
-            origin = tl.load(place, mask=known, other=0)
-            r_in = r - tl.load(place + 1, mask=known, other=0)
-            s_in = s - tl.load(place + 2, mask=known, other=0)
-            at = start + origin + r_in * wide + s_in
+            if FIELDS:
+                number = tl.load(lookup + d0 * count1 + d1, mask=known, other=-1)
+                known = known & (number >= 0)
+                at = start + number * (FIELDS * H * W) + located(r, s, R, C, LY, LX)
+            else:
+                place = lookup + PLACE * (d0 * count1 + d1)
+                known = known & (tl.load(place + 5, mask=known, other=0) != 0)
+                wide = tl.load(place + 4, mask=known, other=0)
+                origin = tl.load(place, mask=known, other=0)
+                r_in = r - tl.load(place + 1, mask=known, other=0)
+                s_in = s - tl.load(place + 2, mask=known, other=0)
+                at = start + origin + r_in * wide + s_in
             valid = mask & known
             k += w0 * w1 * fetch(value, at, valid, 0, stride, tl.float64)
             if NTK:

@@ -10,6 +10,7 @@ from ..engine.tables import Table
 from . import kernels
 from .cells import Cells
 from .launch import blocks, grid
+from .packing import Layout, Packed
 
 
 class Axis:
@@ -34,8 +35,8 @@ class Axis:
 class Gathered:
     """A reduction from cells of one precision to a stored value."""
 
-    def __init__(self, tables: list[Table], source: Cells, target: Cells):
-        self.target, self.source = target, source
+    def __init__(self, tables: list[Table], source: Cells, target: Cells, packed: Packed | None = None):
+        self.target, self.source, self.packed = target, source, packed
         places = [sorted({d[a] for d in target.planes}) for a in range(2)]
         one = target.sizes[0]
         self.axes = [Axis(tables[a], places[a], one[a], target.device) for a in range(2)]
@@ -44,8 +45,13 @@ class Gathered:
         self.low = [min(d[a] for d in source.planes) for a in range(2)]
         self.count = [max(d[a] for d in source.planes) - self.low[a] + 1 for a in range(2)]
         box = [(self.low[0] + i, self.low[1] + j) for i in range(self.count[0]) for j in range(self.count[1])]
-        self.lookup = source.source(box)
+        self.lookup = packed.numbered(box, source.planes) if packed else source.source(box)
         self.weights = self._weights(tables) if target.total == 1 else None
+        self.uniform = None  # the weight of all cells, where that is one
+        if self.weights is not None and torch.allclose(self.weights, self.weights[:1], rtol=1e-12, atol=0.0):
+            self.uniform = float(self.weights[0]) if len(self.weights) else 0.0
+        if self.weights is not None and packed:
+            self.weights = self._packed(self.weights, packed)
 
     def _weights(self, tables: list[Table]) -> Tensor:
         """What every cell of the value counts in a target that is one number."""
@@ -57,20 +63,41 @@ class Gathered:
             total *= (held[1:] - held[:-1])[entry]
         return torch.from_numpy(total).to(self.target.device)
 
+    def _packed(self, weights: Tensor, packed: Packed) -> Tensor:
+        """The weights in the order of packed planes."""
+        (h, w), places = packed.layout.size, packed.layout.places
+        out = torch.zeros(packed.count, packed.layout.positions, dtype=weights.dtype, device=weights.device)
+        which, y, x = self.source.coordinates.T
+        plane = [packed.index[a % h, b % w] for a, b in self.source.planes]
+        out[np.array(plane)[which], places[y * w + x]] = weights
+        return out.flatten()
+
     def add(self, value: Tensor, target: Tensor, ntk: bool) -> None:
-        """target (fields, pairs, cells) += its part of value (fields, pairs, cells)."""
-        pairs = value.shape[1]
+        """target (fields, pairs, cells) += its part of value: (fields, pairs, cells), or (pairs planes, fields, cells) packed."""
+        pairs = target.shape[1]
         if self.weights is not None:
+            if self.packed:
+                value = value.view(pairs, self.packed.count, -1, value.shape[2]).permute(2, 0, 1, 3)
             for field in range(1 + ntk):
-                target[field, :, 0] += value[field].double() @ self.weights
+                target[field, :, 0] += value[field].reshape(pairs, -1).double() @ self.weights
             return
         if not self.target.total:
             return
         block = blocks(self.target.total, pairs)
         one, two = self.axes
+        if self.packed:
+            cells, stride, fields = self.packed.cells * value.shape[1], value.shape[2], value.shape[1]
+            options = self.packed.layout.options
+        else:
+            cells, stride, fields, options = self.source.total, value.stride(0), 0, Layout.of((1, 1)).options  # type: ignore[union-attr]
         kernels.reduce[grid(self.target.total, pairs, block)](
             target, value, self.target.cell, self.plane, self.lookup, one.where, two.where, one.weight, two.weight, pairs,
-            self.target.total, self.source.total, one.rows, two.rows, self.low[0], self.low[1], self.count[0], self.count[1],
+            self.target.total, cells, stride, one.rows, two.rows, self.low[0], self.low[1], self.count[0], self.count[1],
             one.most, two.most,
-            NTK=ntk, PB=block[0], CB=block[1],
+            NTK=ntk, FIELDS=fields, PB=block[0], CB=block[1], **options,
         )  # fmt: skip
+
+    def add_sums(self, sums: Tensor, target: Tensor) -> None:
+        """The same of one number, from sums over all cells, (pairs, fields)."""
+        assert self.uniform is not None
+        target[..., 0] += self.uniform * sums.T

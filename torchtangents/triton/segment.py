@@ -26,8 +26,13 @@ class Tile:
     """Pairs of some rows and columns, with the stored values so far."""
 
     def __init__(self, rows: slice, columns: slice, stored: dict[Node, Tensor], shared: bool):
-        self.row0, self.column0, self.columns = rows.start, columns.start, columns.stop - columns.start
-        self.pairs, self.stored, self.shared = (rows.stop - rows.start) * self.columns, stored, shared
+        self.row0, self.column0, self.rows, self.columns = (
+            rows.start,
+            columns.start,
+            rows.stop - rows.start,
+            columns.stop - columns.start,
+        )
+        self.pairs, self.stored, self.shared = self.rows * self.columns, stored, shared
 
 
 class Launches:
@@ -86,6 +91,10 @@ class Launches:
     def most(self) -> int:
         """Bytes of all steps of a pair."""
         return sum(c.total for c in self.cells.values()) * self.fields * self.dtype.itemsize
+
+    def of_an_input(self) -> int:
+        """Bytes of what is kept of one input besides."""
+        return 0
 
     def run(self, tile: Tile, x1: Tensor, x2: Tensor) -> Tensor:
         """The last step's value, (fields, pairs, cells); reductions are added to what is stored."""

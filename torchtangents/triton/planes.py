@@ -1,0 +1,183 @@
+"""The packed planes of a segment: its schedule, the tables of a tile, and its launches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..covariance.node import Node
+from ..cuda import interpreted
+from ..engine.lowering import Lowering
+from ..engine.segments import Segment
+from . import moves, resident
+from .cells import Cells
+from .launch import Numbers
+from .packing import Layout, Packed
+from .reduction import Gathered
+from .schedule import Level, Move, Run, Schedule, fits
+from .segment import Tile
+
+_BLOCK = 1 << 12 if interpreted() else 512
+_WARPS = 4
+_REGISTERS = 128  # of two fields of 32 positions: 16 warps on a multiprocessor
+
+
+class PackedLaunches:
+    """A segment on `planes` of single precision, packed."""
+
+    def __init__(
+        self, low: Lowering, segment: Segment, planes: list[tuple[int, int]], exact: bool, ntk: bool, stored: dict[Node, Cells],
+        numbers: Numbers, place: Callable[[Node, str, bool], int], device: torch.device,
+    ):  # fmt: skip
+        self.low, self.exact, self.ntk, self.stored, self.numbers, self.device = low, exact, ntk, stored, numbers, device
+        self.steps, self.fields = segment.steps, 1 + ntk + exact
+        levels: list[Level] = [(low.sizes(s.node)[0], s.stride) for s in self.steps]
+        self.packed = {level: _packed(level, planes, device) for level in levels}
+        self.end = levels[-1]
+        cells = Cells(tuple(planes), low.sizes(self.steps[-1].node), device)
+        self.reductions = [
+            (r.target, Gathered(r.tables, cells, stored[r.target], self.packed[self.end])) for r in segment.reductions
+        ]
+        self.summed = self.packed[self.end].whole and all(g.uniform is not None for _, g in self.reductions)
+        self.schedule = Schedule(self.steps, levels, keep_last=not self.summed)
+        self.runs = [
+            Launch(run, self.schedule, self.packed[run.level], self._slots(run, place), device)
+            for run in self.schedule.launches
+            if isinstance(run, Run)
+        ]
+
+    @staticmethod
+    def fits(low: Lowering, segment: Segment) -> bool:
+        """Whether every step has instructions, and every value a layout that a warp can hold."""
+        if segment.output or not fits(segment.steps):
+            return False
+        sizes = {low.sizes(s.node) for s in segment.steps}
+        return all(one == two and one != (1, 1) and Layout.of(one) for one, two in sizes)
+
+    def most(self) -> int:
+        """Bytes of what is kept of a pair."""
+        return sum(4 * self.fields * n * self.packed[level].cells for level, n in self.schedule.most.items())
+
+    def of_an_input(self) -> int:
+        """Bytes of the tables of one input."""
+        return max(16 * r.packed.layout.positions * r.numbers for r in self.runs)
+
+    def run(self, tile: Tile, x1: Tensor, x2: Tensor) -> None:
+        """Adds to what is stored."""
+        memory = {}
+        for level, values in self.schedule.most.items():
+            packed = self.packed[level]
+            shape = (values, tile.pairs * packed.count, self.fields, packed.layout.positions)
+            memory[level] = torch.empty(shape, dtype=torch.float32, device=self.device)
+        sums = torch.empty(tile.pairs, self.packed[self.end].count, 1 + self.ntk, device=self.device)
+        runs = iter(self.runs)
+        for launch in self.schedule.launches:
+            if isinstance(launch, Move):
+                self._move(launch, memory, tile)
+            else:
+                one, two = self._tables(run := next(runs), tile, x1, x2)
+                run(memory.get(launch.level, sums), sums if self.summed and launch is self.schedule.launches[-1] else None,
+                    one, two, tile, self.ntk, self.exact)  # fmt: skip
+        for target, gathered in self.reductions:
+            if self.summed:
+                gathered.add_sums(sums.double().sum(1), tile.stored[target])
+            else:
+                value = memory[self.end][self.schedule.places[len(self.steps) - 1]]
+                gathered.add(value, tile.stored[target], self.ntk)
+
+    def _slots(self, run: Run, place: Callable[[Node, str, bool], int]) -> list[int]:
+        """The numbers that the ReLUs of a run read."""
+        found = [self.steps[i.relu[0]].operations[i.relu[1]] for i in run.instructions if i.relu]
+        return [place(o.node, o.slots[0], o.root) for o in found]
+
+    def _tables(self, run: Launch, tile: Tile, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
+        """Data and numbers of the inputs of a tile, (inputs, values, entries) for both sides."""
+        low, node, positions = self.low, run.source, run.packed.layout.positions
+        out = []
+        for x, inputs, twin, numbers, begin, chosen in (
+            (x1, low.inputs1, node, self.numbers.one, self.numbers.begin1, slice(tile.row0, tile.row0 + tile.rows)),
+            (x2, low.inputs2, node and low.twin[node], self.numbers.two, self.numbers.begin2,
+             slice(tile.column0, tile.column0 + tile.columns)),
+        ):  # fmt: skip
+            parts = []
+            if run.channels:
+                start = inputs.offset[twin]  # type: ignore[index]
+                parts.append(run.packed.table(x[chosen], [start + c * positions for c in range(run.channels)]))
+            if run.slots:
+                parts.append(run.packed.table(numbers[chosen], [begin[s] for s in run.slots]))
+            out.append(torch.cat(parts, 1).float().contiguous() if parts else numbers.new_zeros(1))
+        return out[0], out[1]
+
+    def _move(self, move: Move, memory: dict[Level, Tensor], tile: Tile) -> None:
+        packed = self.packed[move.level]
+        out = memory[move.level][self.schedule.places[~move.step]]
+        total = tile.pairs * packed.cells
+        step = self.steps[move.step]
+        options = {"FIELDS": self.fields, "B": _BLOCK, **packed.layout.options}
+        if move.source is None:
+            assert step.stored is not None
+            cells, value = self.stored[step.stored], tile.stored[step.stored]
+            moves.stored[(-(-total // _BLOCK),)](
+                out, value, packed.plane, packed.places(cells), total, packed.count, cells.total, value.stride(0), **options
+            )
+            return
+        before = self.packed[level := self.schedule.levels[move.source]]
+        source = memory[level][self.schedule.places[move.source]]
+        (step0, off0), (step1, off1) = step.taps
+        moves.window[(-(-total // _BLOCK),)](
+            out, source, packed.plane, before.lookup, total, packed.count, before.count,
+            **{name + "1": n for name, n in before.layout.options.items()}, STEP0=step0, STEP1=step1, OFF0=tuple(off0),
+            OFF1=tuple(off1), N0=len(off0), N1=len(off1), **options,
+        )  # fmt: skip
+
+
+class Launch:
+    """A run of instructions, with its code on the device."""
+
+    def __init__(self, run: Run, schedule: Schedule, packed: Packed, slots: list[int], device: torch.device):
+        self.packed, self.slots = packed, slots
+        self.source = run.source.source if run.source else None
+        self.channels = self.source.values.shape[1] if self.source else 0
+        whole, real, relus = [], [], 0
+        for i in run.instructions:
+            add, keep = (-1 if name is None else schedule.places[name] for name in (i.add, i.keep))
+            whole.append([add, 0 if i.affine is None else 1 + i.window, relus if i.relu else -1, keep])
+            real.append([i.w, i.v, *(i.affine or (1.0, 0.0, 0.0, 0.0)), i.relu[2] if i.relu else 0.0, 0.0])
+            relus += bool(i.relu)
+        affine = [i.affine for i in run.instructions if i.affine]
+        self.options = {
+            "ADDS": any(i.add is not None for i in run.instructions),
+            "KEEPS": any(i.keep is not None for i in run.instructions),
+            "SAME": all(scale == grow and b2 == shift for scale, b2, grow, shift in affine),
+            **packed.layout.options,
+            "LW": packed.layout.width,
+            "P": (_BLOCK if interpreted() else 32 * _WARPS) // packed.layout.width,
+        }
+        self.count = len(whole)
+        self.code = torch.tensor(whole, dtype=torch.int32, device=device)
+        self.coefficients = torch.tensor(real, dtype=torch.float32, device=device)
+
+    @property
+    def numbers(self) -> int:
+        """Values of a table."""
+        return self.channels + len(self.slots)
+
+    def __call__(self, memory: Tensor, sums: Tensor | None, one: Tensor, two: Tensor, tile: Tile, ntk: bool, exact: bool) -> None:
+        """All packed planes of the tile."""
+        units, program = tile.pairs * self.packed.count, self.options["P"]
+        light = not exact and not self.options["ADDS"]
+        resident.run[(-(-units // program),)](
+            memory, memory if sums is None else sums, one, two, self.packed.plane, self.code, self.coefficients, units,
+            self.packed.count, tile.columns, memory.stride(0), self.numbers, self.numbers, self.count, self.channels,
+            NTK=ntk, EXACT=exact, SUMS=sums is not None, num_warps=_WARPS, enable_fp_fusion=True, **self.options,
+            **({"maxnreg": _REGISTERS} if light and not interpreted() else {}),
+        )  # fmt: skip
+
+
+def _packed(level: Level, planes: list[tuple[int, int]], device: torch.device) -> Packed:
+    size, (down, across) = level
+    layout = Layout.of(size)
+    assert layout is not None
+    return Packed(layout, [(a * down, b * across) for a, b in planes], device)
