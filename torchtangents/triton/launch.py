@@ -54,6 +54,9 @@ def operations(given: list[Operation], places: list[list[int]], numbers: Numbers
         for begin in (numbers.begin1, numbers.begin2):
             slots += [begin[s] for s in place] + [0] * (_SLOTS - len(place))
         own = list(op.constants)
+        if op.kind == Kind.RELU:
+            level, bend, _, folded = own
+            own = [level / bend, 1.0 if folded else bend]
         if op.kind == Kind.TABLE:
             own, table = [*own[:4], float(len(tables))], own[4:]
             tables += table
