@@ -67,6 +67,17 @@ def jobs():
         }
         yield "chain", kernels.chain, {**CHAIN, **ten}, wide
         yield "reduce", kernels.reduce, {"NTK": True, "PB": 4, "CB": 128}, wide
+    one = {"KINDS": (AFFINE, RELU), "COUNTS": (0, 1), "N": 2, "NTK": True, "EXACT": True, "WIDE": False}
+    for gather in range(3):
+        yield f"ones-gather-{gather}", kernels.step, ones(kernels.step, {**STEP, **one, "GATHER": gather}), False
+    yield "ones-chain", kernels.chain, ones(kernels.chain, {**CHAIN, **one}), False
+    yield "ones-reduce", kernels.reduce, ones(kernels.reduce, {"NTK": True, "PB": 4, "CB": 128}), False
+
+
+def ones(kernel, constants):
+    """With every whole number 1, which Triton makes a constant."""
+    whole = [a for a in kernel.arg_names if type_of(a, constants, False, kernel.__name__) == "i32"]
+    return {**constants, **dict.fromkeys(whole, 1)}
 
 
 def type_of(name, constants, wide, kernel):

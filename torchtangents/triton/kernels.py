@@ -14,6 +14,12 @@ FIELDS = tl.constexpr(6)  # of a plane: where its cells start, first row, first 
 
 
 @triton.jit
+def long(number):
+    """An argument as int64, also where Triton has made it a constant."""
+    return tl.full((), number, tl.int64)
+
+
+@triton.jit
 def fetch(values, at, mask, field: tl.constexpr, stride, dtype: tl.constexpr):
     """One field of a value."""
     return tl.load(values + field * stride + at, mask=mask, other=0.0).to(dtype)
@@ -47,7 +53,7 @@ def step(
     i = row0 + b // columns
     j = column0 + b % columns
     start = b.to(tl.int64) * cells_in
-    stride = pairs.to(tl.int64) * cells_in
+    stride = long(pairs) * cells_in
     k = tl.zeros((PB, CB), dtype)
     t = tl.zeros((PB, CB), dtype)
     e = tl.zeros((PB, CB), dtype)
@@ -97,7 +103,7 @@ def step(
         KINDS, COUNTS, N, NTK, EXACT, WIDE,
     )  # fmt: skip
     to = out + b.to(tl.int64) * cells + n
-    stride_out = pairs.to(tl.int64) * cells
+    stride_out = long(pairs) * cells
     tl.store(to, k, mask=mask)
     if NTK:
         tl.store(to + stride_out, t, mask=mask)
@@ -170,7 +176,7 @@ def reduce(
     line0 = (tl.load(plane + 2 * which) * rows0 + y) * most0
     line1 = (tl.load(plane + 2 * which + 1) * rows1 + x) * most1
     start = b.to(tl.int64) * cells_in
-    stride = pairs.to(tl.int64) * cells_in
+    stride = long(pairs) * cells_in
     k = tl.zeros((PB, CB), tl.float64)
     t = tl.zeros((PB, CB), tl.float64)
     for a in range(most0):
@@ -194,7 +200,7 @@ def reduce(
             if NTK:
                 t += w0 * w1 * fetch(value, at, valid, 1, stride, tl.float64)
     to = target + b.to(tl.int64) * cells_out + n
-    stride_out = pairs.to(tl.int64) * cells_out
+    stride_out = long(pairs) * cells_out
     tl.store(to, tl.load(to, mask=mask, other=0.0) + k, mask=mask)
     if NTK:
         tl.store(to + stride_out, tl.load(to + stride_out, mask=mask, other=0.0) + t, mask=mask)
