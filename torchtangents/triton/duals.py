@@ -82,9 +82,14 @@ def angle(x, y, k, e, EXACT: tl.constexpr, WIDE: tl.constexpr):
 
 
 @triton.jit
-def relu(c, x, y, k, t, e, NTK: tl.constexpr, EXACT: tl.constexpr, WIDE: tl.constexpr):
-    """a min(x, 0) + b max(x, 0). c = {level / bend, the factor that is left to do here}"""
-    return relu_core(tl.load(c).to(k.dtype), tl.load(c + 1).to(k.dtype), x, y, k, t, e, NTK, EXACT, WIDE)
+def relu(c, x, y, k, t, e, FOLDED: tl.constexpr, NTK: tl.constexpr, EXACT: tl.constexpr, WIDE: tl.constexpr):
+    """a min(x, 0) + b max(x, 0), over `bend` where that is folded into what follows. c = {level / bend, bend}"""
+    level = tl.load(c).to(k.dtype)
+    if FOLDED:
+        factor = 1.0
+    else:
+        factor = tl.load(c + 1).to(k.dtype)
+    return relu_core(level, factor, x, y, k, t, e, NTK, EXACT, WIDE)
 
 
 @triton.jit
