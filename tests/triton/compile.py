@@ -12,7 +12,7 @@ from triton.compiler import ASTSource
 
 from torchtangents.triton import kernels
 
-AFFINE, RELU, SIGN, ERF, GELU, WAVE, RBF, TABLE, GAIN, NORMALIZE, DROPOUT, MEANS = range(12)
+AFFINE, RELU, SIGN, ERF, GELU, WAVE, RBF, TABLE, GAIN, NORMALIZE, DROPOUT, MEANS, _, FOLDED = range(14)
 STEP = {
     "STEP0": 1,
     "STEP1": 1,
@@ -25,8 +25,10 @@ STEP = {
     "PB": 4,
     "CB": 128,
 }
-CHAIN = {"SHARED": True, "RB": 4, "CB": 128}
-NARROW = {"relu": (AFFINE, RELU), "norm": (AFFINE, NORMALIZE, GAIN), "means": (DROPOUT, MEANS)}
+CHAIN = {"SHARED": True, "CB": 128}
+TAIL = {"TAIL": (AFFINE,), "TAIL_COUNTS": (0,), "M": 1}
+NARROW = {"relu": (AFFINE, FOLDED, AFFINE, RELU), "norm": (AFFINE, NORMALIZE, GAIN), "means": (DROPOUT, MEANS)}
+LAYERS = {"folded": (AFFINE, FOLDED)}  # of a chain, in a loop
 WIDE = {
     **NARROW,
     "sign": (AFFINE, SIGN),
@@ -36,8 +38,8 @@ WIDE = {
     "rbf": (AFFINE, RBF),
     "table": (TABLE,),
 }
-DATA = {"out", "first", "second", "x1", "x2", "numbers1", "numbers2", "nngp", "ntk", "value"}
-DOUBLE = {"consts", "tables", "product", "norm1", "norm2", "target", "weight0", "weight1"}
+DATA = {"consts", "out", "first", "second", "x1", "x2", "numbers1", "numbers2", "nngp", "ntk", "value"}
+DOUBLE = {"tables", "product", "norm1", "norm2", "target", "weight0", "weight1"}
 WHOLE = {"cell", "plane", "source", "lookup", "at0", "at1"}
 
 
@@ -57,24 +59,37 @@ def jobs():
         for gather in (1, 2):
             options = {"KINDS": (AFFINE, RELU), "COUNTS": (0, 1), "N": 2, "NTK": True, "EXACT": True, "WIDE": wide}
             yield f"gather-{gather}", kernels.step, {**STEP, **options, "GATHER": gather}, wide
-        ten = {
-            "KINDS": (AFFINE, RELU) * 10 + (AFFINE,),
-            "COUNTS": (0, 1) * 10 + (0,),
-            "N": 21,
-            "NTK": True,
-            "EXACT": True,
-            "WIDE": wide,
-        }
-        yield "chain", kernels.chain, {**CHAIN, **ten}, wide
+        for name, kinds in (LAYERS | (WIDE if wide else {"norm": NARROW["norm"]})).items():
+            for exact in (False, True) if name in LAYERS else (False,):
+                options = {
+                    "KINDS": kinds,
+                    "COUNTS": (4,) * len(kinds),
+                    "N": len(kinds),
+                    **TAIL,
+                    "NTK": True,
+                    "EXACT": exact,
+                    "WIDE": wide,
+                }
+                yield f"chain-{name}-{exact}", kernels.chain, {**CHAIN, **options, "RB": 4 if wide else 8}, wide
         yield "reduce", kernels.reduce, {"NTK": True, "PB": 4, "CB": 128}, wide
+    one = {"KINDS": (AFFINE, RELU), "COUNTS": (0, 1), "N": 2, "NTK": True, "EXACT": True, "WIDE": False}
+    for gather in range(3):
+        yield f"ones-gather-{gather}", kernels.step, ones(kernels.step, {**STEP, **one, "GATHER": gather}), False
+    yield "ones-chain", kernels.chain, ones(kernels.chain, {**CHAIN, **TAIL, **one, "RB": 8}), False
+    yield "ones-reduce", kernels.reduce, ones(kernels.reduce, {"NTK": True, "PB": 4, "CB": 128}), False
 
 
-def type_of(name, constants, wide, kernel):
+def ones(kernel, constants):
+    """With every whole number 1, which Triton makes a constant."""
+    whole = [a for a in kernel.arg_names if type_of(a, constants, False) == "i32"]
+    return {**constants, **dict.fromkeys(whole, 1)}
+
+
+def type_of(name, constants, wide):
     if name in constants:
         return "constexpr"
     if name in DATA:
-        doubled = wide or (kernel == "chain" and name in ("x1", "x2"))
-        return "*fp64" if doubled else "*fp32"
+        return "*fp64" if wide else "*fp32"
     if name in DOUBLE:
         return "*fp64"
     if name in WHOLE:
@@ -85,7 +100,7 @@ def type_of(name, constants, wide, kernel):
 def main(capability):
     tool = next(Path(triton.__file__).parent.glob("backends/nvidia/bin/cuobjdump*"))
     for name, kernel, constants, wide in jobs():
-        signature = {a: type_of(a, constants, wide, kernel.__name__) for a in kernel.arg_names}
+        signature = {a: type_of(a, constants, wide) for a in kernel.arg_names}
         code = triton.compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", capability, 32)).asm["cubin"]
         with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
             file.write(code)
@@ -98,7 +113,13 @@ def main(capability):
         )
         print(
             json.dumps(
-                {"name": name, "wide": wide, "registers": int(fields["REG"]), "local": int(fields["LOCAL"]), "bytes": len(code)}
+                {
+                    "name": name,
+                    "wide": wide,
+                    "registers": int(fields["REG"]),
+                    "local": int(fields["LOCAL"]) + int(fields["STACK"]),
+                    "bytes": len(code),
+                }
             ),
             flush=True,
         )

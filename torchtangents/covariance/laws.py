@@ -13,6 +13,7 @@ from .node import Context, Memory, Node
 Scalar = float | Tensor
 DATA: frozenset = frozenset(["the input"])  # the root of everything that is data: two of them are never independent
 _FEW = 8  # channels up to which products and differences are summed directly
+_BLOCK = 1 << 22  # products of inputs with themselves at a time
 
 
 class Input(Node):
@@ -46,13 +47,14 @@ class Input(Node):
 
     def _direct(self, context: Context, grid: Grid, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
         q = d = x1.new_zeros(())
-        for a, b in zip(x1.unbind(1), x2.unbind(1), strict=True):
+        many = 1 if x1.shape[1] <= _FEW else max(1, _BLOCK // max(1, len(x1) * grid.entries))  # channels at a time
+        for a, b in zip(x1.split(many, 1), x2.split(many, 1), strict=True):
             a, b = grid.left(a), grid.right(b)
             if not context.own:
                 a, b = a.unsqueeze(1), b.unsqueeze(0)
-            q = q + a * b
+            q = q + (a * b).sum(-1 - 2 * grid.n)
             if context.distance:
-                d = d + (a - b).square()
+                d = d + (a - b).square().sum(-1 - 2 * grid.n)
         return q, d
 
     def _product(self, grid: Grid, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:

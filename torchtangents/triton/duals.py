@@ -53,7 +53,7 @@ def ratio(u, WIDE: tl.constexpr):
 
 @triton.jit
 def angle(x, y, k, e, EXACT: tl.constexpr, WIDE: tl.constexpr):
-    """m = x y, a = |k|, a + m, m - a, and u = tan^2(theta / 2) of the acute angle; inputs of length 0 have angle 0."""
+    """m = x y, a = |k|, a + m, m - a, and h = tan(theta / 2), h^2 of the acute angle; inputs of length 0 have angle 0."""
     m = x * y
     a = tl.abs(k)
     if WIDE:
@@ -72,22 +72,34 @@ def angle(x, y, k, e, EXACT: tl.constexpr, WIDE: tl.constexpr):
         near = tl.where(k > m * 0.5, tl.minimum(close, m), near)
     elif WIDE:  # equal but for rounding: flat ground, positions that circular padding repeats
         near = tl.where(near > m * 3.552713678800501e-15, near, 0.0)
-    return m, a, total, near, near / total
+    if WIDE:
+        u = near / total
+        h = tl.sqrt(u)
+    else:
+        h = tl.sqrt(near) * tl.rsqrt(total)
+        u = h * h
+    return m, a, total, near, h, u
 
 
 @triton.jit
-def relu(c, x, y, k, t, e, NTK: tl.constexpr, EXACT: tl.constexpr, WIDE: tl.constexpr):
-    """a min(x, 0) + b max(x, 0), over `bend` where c[3] says that what follows multiplies by it. c = {level, bend, -, folded}"""
-    scale = tl.load(c + 1)
-    level = (tl.load(c) / scale).to(k.dtype)
-    folded = tl.load(c + 3)
-    factor = (folded + (1.0 - folded) * scale).to(k.dtype)
-    _, a, total, near, u = angle(x, y, k, e, EXACT, WIDE)
-    h = tl.sqrt(u)
+def relu(c, x, y, k, t, e, FOLDED: tl.constexpr, NTK: tl.constexpr, EXACT: tl.constexpr, WIDE: tl.constexpr):
+    """a min(x, 0) + b max(x, 0), over `bend` where that is folded into what follows. c = {level / bend, bend}"""
+    level = tl.load(c).to(k.dtype)
+    if FOLDED:
+        factor = 1.0
+    else:
+        factor = tl.load(c + 1).to(k.dtype)
+    return relu_core(level, factor, x, y, k, t, e, NTK, EXACT, WIDE)
+
+
+@triton.jit
+def relu_core(level, factor, x, y, k, t, e, NTK: tl.constexpr, EXACT: tl.constexpr, WIDE: tl.constexpr):
+    """The same from its two numbers: `level` over `bend`, and 1 for `factor` where what follows multiplies by `bend`."""
+    _, a, total, near, h, u = angle(x, y, k, e, EXACT, WIDE)
     if EXACT:  # with M = m (sin theta - theta cos theta): k' = level k + M, e' = level e - M
-        curve = bend(u, WIDE)
-        acute = h * (2.0 - u * curve)
-        chord = h * (near + a * u * curve)
+        curve = u * bend(u, WIDE)
+        acute = h * (2.0 - curve)
+        chord = h * (near + a * curve)
         theta = tl.where(k < 0, PI - acute, acute)
         chord = tl.where(k < 0, chord + a * PI, chord)
         if NTK:
@@ -106,8 +118,8 @@ def relu(c, x, y, k, t, e, NTK: tl.constexpr, EXACT: tl.constexpr, WIDE: tl.cons
 @triton.jit
 def sign(x, y, k, t, e, NTK: tl.constexpr, EXACT: tl.constexpr, WIDE: tl.constexpr):
     """sign(x): E f f' = 1 - 2 theta / pi; nothing below it trains."""
-    _, _, _, _, u = angle(x, y, k, e, EXACT, WIDE)
-    acute = tl.sqrt(u) * ratio(u, WIDE)
+    _, _, _, _, h, u = angle(x, y, k, e, EXACT, WIDE)
+    acute = h * ratio(u, WIDE)
     theta = tl.where(k < 0, PI - acute, acute)
     both = (x > 0) & (y > 0)
     some = (tl.where(x > 0, 0.5, 0.0) + tl.where(y > 0, 0.5, 0.0)).to(k.dtype)

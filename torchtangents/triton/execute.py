@@ -59,11 +59,12 @@ class Prepared:
         first, second, low = self.first, self.second, self.low
         x1 = low.inputs1.rows()
         x2 = x1 if self.shared else low.inputs2.rows()
-        narrow, wide = self._numbers(False), self._numbers(True)
         if low.by_product and Chain.fits(low):
-            chain = Chain(low, self.ntk, wide if not self.single else narrow, self._place, x1, x2, self.shared)
+            chain = Chain(low, self.ntk, self._numbers, self._place, x1, x2, self.shared)
             parts = chain.run(tile, progress)
         else:
+            wide = self._numbers()
+            narrow = wide.to(torch.float32) if self.single else wide
             parts = self._pairs(x1, x2, narrow, wide, tile, progress)
         shape = (first.batch, second.batch, *first.root.size, *second.root.size)
         results = [p.view(shape).to(self.width) for p in parts]
@@ -72,18 +73,17 @@ class Prepared:
     def _place(self, node: Node, name: str, root: bool) -> int:
         return self.slots[node, name, root]
 
-    def _numbers(self, wide: bool) -> Numbers:
-        """Per-input numbers in one precision; not computed where no plane has it."""
-        low, device = self.low, self.first.device
-        dtype = torch.float64 if wide or not self.single else torch.float32
+    def _numbers(self) -> Numbers:
+        """Per-input numbers in double precision."""
+        low = self.low
         sizes = [[math.prod(low.sizes(node)[side]) for node, _, _ in self.slots] for side in range(2)]
         begins = [[sum(s[:i]) for i in range(len(s))] for s in sizes]
         if not self.slots:
-            none = torch.zeros(max(self.first.batch, self.second.batch), 0, dtype=dtype, device=device)
+            none = torch.zeros(max(self.first.batch, self.second.batch), 0, dtype=torch.float64, device=self.first.device)
             return Numbers(none, none, *begins)
-        one = two = _kept(self.first, list(self.slots), dtype)
+        one = two = _kept(self.first, list(self.slots))
         if not self.shared:
-            two = _kept(self.second, [(low.twin[node], name, root) for node, name, root in self.slots], dtype)
+            two = _kept(self.second, [(low.twin[node], name, root) for node, name, root in self.slots])
         return Numbers(one, two, *begins)
 
     def _pairs(
@@ -161,10 +161,10 @@ def _side(most: int, of_a_pair: int, of_an_input: int) -> int:
     return max(1, int((math.sqrt(of_an_input**2 + 4.0 * of_a_pair * most) - of_an_input) / (2 * max(of_a_pair, 1))))
 
 
-def _kept(program: Program, slots: list[tuple[Node, str, bool]], dtype: torch.dtype) -> Tensor:
+def _kept(program: Program, slots: list[tuple[Node, str, bool]]) -> Tensor:
     found = numbers_by_rules(program, slots, True, False).wide
     assert found is not None
-    return found.to(dtype).contiguous()
+    return found.contiguous()
 
 
 def _tabulated(first: Program, second: Program, functions: list[Node]) -> Interpolants:
@@ -173,7 +173,7 @@ def _tabulated(first: Program, second: Program, functions: list[Node]) -> Interp
     for program in {id(p): p for p in (first, second)}.values():
         twin = dict(zip(first.steps, program.steps, strict=True))
         for f in functions:
-            ranges[f].append(_kept(program, [(twin[f], "v", True)], torch.float64).flatten())
+            ranges[f].append(_kept(program, [(twin[f], "v", True)]).flatten())
     out: Interpolants = {}
     for f, found in ranges.items():
         x = torch.cat(found)

@@ -8,9 +8,15 @@ import triton
 import triton.language as tl
 
 from .moves import PLACE, located
-from .operations import operate
+from .operations import CONSTANTS, SLOTS, operate
 
 MAP, INPUT, ADD = map(tl.constexpr, range(3))
+
+
+@triton.jit
+def long(number):
+    """An argument as int64, also where Triton has made it a constant."""
+    return tl.full((), number, tl.int64)
 
 
 @triton.jit
@@ -47,7 +53,7 @@ def step(
     i = row0 + b // columns
     j = column0 + b % columns
     start = b.to(tl.int64) * cells_in
-    stride = pairs.to(tl.int64) * cells_in
+    stride = long(pairs) * cells_in
     k = tl.zeros((PB, CB), dtype)
     t = tl.zeros((PB, CB), dtype)
     e = tl.zeros((PB, CB), dtype)
@@ -97,7 +103,7 @@ def step(
         KINDS, COUNTS, N, NTK, EXACT, WIDE,
     )  # fmt: skip
     to = out + b.to(tl.int64) * cells + n
-    stride_out = pairs.to(tl.int64) * cells
+    stride_out = long(pairs) * cells
     tl.store(to, k, mask=mask)
     if NTK:
         tl.store(to + stride_out, t, mask=mask)
@@ -107,13 +113,15 @@ def step(
 
 @triton.jit
 def chain(
-    product, nngp, ntk, norm1, norm2, x1, x2, numbers1, numbers2, slots, consts, tables, n1, n2, row0, channels, bound,
-    KINDS: tl.constexpr, COUNTS: tl.constexpr, N: tl.constexpr, NTK: tl.constexpr, EXACT: tl.constexpr, WIDE: tl.constexpr,
-    SHARED: tl.constexpr, RB: tl.constexpr, CB: tl.constexpr,
+    product, nngp, ntk, norm1, norm2, x1, x2, numbers1, numbers2, slots, consts, tables, n1, n2, row0, channels, bound, repeats,
+    KINDS: tl.constexpr, COUNTS: tl.constexpr, N: tl.constexpr, TAIL: tl.constexpr, TAIL_COUNTS: tl.constexpr, M: tl.constexpr,
+    NTK: tl.constexpr, EXACT: tl.constexpr, WIDE: tl.constexpr, SHARED: tl.constexpr, RB: tl.constexpr, CB: tl.constexpr,
 ):  # fmt: skip
     """A fully connected network from the covariances of the data (n1 rows from row0, n2), each read and written once.
 
     Where some half squared distance is below `bound` of the variances, those of its tile are found again from differences.
+    The operations are KINDS, `repeats` times, and TAIL: a loop stays in the cache of instructions and works for any depth.
+    Numbers of one slot lie beside each other.
     """
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     r = tl.program_id(1) * RB + tl.arange(0, RB)[:, None]
@@ -124,26 +132,41 @@ def chain(
     given = tl.load(product + at, mask=mask, other=0.0)
     total = tl.load(norm1 + i, mask=r < n1, other=0.0) + tl.load(norm2 + j, mask=j < n2, other=0.0)
     distance = total * 0.5 - given
+    close = mask & (distance < bound * total)
+    if SHARED:  # an input is its own without looking
+        distance = tl.where(i == j, 0.0, distance)
+        given = tl.where(i == j, total * 0.5, given)
+        close = close & (i != j)
     i = tl.minimum(i, row0 + n1 - 1)
     j = tl.minimum(j, n2 - 1)
-    close = mask & (distance < bound * total)
     if tl.max(tl.max(close.to(tl.int32), 1), 0) > 0:
         sums = tl.zeros((RB, CB), tl.float64)
         for c in range(channels):
-            u = tl.load(x1 + i.to(tl.int64) * channels + c)
-            v = tl.load(x2 + j.to(tl.int64) * channels + c)
+            u = tl.load(x1 + i.to(tl.int64) * channels + c).to(tl.float64)
+            v = tl.load(x2 + j.to(tl.int64) * channels + c).to(tl.float64)
             sums += (u - v) * (u - v)
         distance = tl.where(close, sums / (2.0 * channels), distance)
         given = tl.where(close, total * 0.5 - distance, given)
     k = given.to(dtype)
     e = tl.maximum(distance, 0.0).to(dtype)
     t = tl.zeros((RB, CB), dtype)
-    zero = i * 0
-    one = numbers1 + i.to(tl.int64) * tl.load(slots)
-    two = numbers2 + j.to(tl.int64) * tl.load(slots + 1)
+    zero = tl.zeros((1, 1), tl.int32)
+    everywhere = zero == 0  # rows and columns are held to the data, so that numbers are read once for each
+    one = numbers1 + i
+    two = numbers2 + j
+    same = (i == j) & SHARED
+    slots += 2
+    consts += 2
+    for _ in range(repeats):
+        k, t, e = operate(
+            k, t, e, one, two, zero, zero, everywhere, everywhere, same, everywhere, slots, consts, tables,
+            KINDS, COUNTS, N, NTK, EXACT, WIDE,
+        )  # fmt: skip
+        slots += N * 2 * SLOTS
+        consts += N * CONSTANTS
     k, t, e = operate(
-        k, t, e, one, two, zero, zero, zero == 0, zero == 0, (i == j) & SHARED, mask, slots + 2, consts + 2, tables,
-        KINDS, COUNTS, N, NTK, EXACT, WIDE,
+        k, t, e, one, two, zero, zero, everywhere, everywhere, same, everywhere, slots, consts, tables,
+        TAIL, TAIL_COUNTS, M, NTK, EXACT, WIDE,
     )  # fmt: skip
     tl.store(nngp + at, k, mask=mask)
     if NTK:
@@ -201,7 +224,7 @@ def reduce(
             if NTK:
                 t += w0 * w1 * fetch(value, at, valid, 1, stride, tl.float64)
     to = target + b.to(tl.int64) * cells_out + n
-    stride_out = pairs.to(tl.int64) * cells_out
+    stride_out = long(pairs) * cells_out
     tl.store(to, tl.load(to, mask=mask, other=0.0) + k, mask=mask)
     if NTK:
         tl.store(to + stride_out, tl.load(to + stride_out, mask=mask, other=0.0) + t, mask=mask)

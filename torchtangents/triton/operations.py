@@ -13,6 +13,7 @@ from .table import tabled
 CONSTANTS = tl.constexpr(6)
 SLOTS = tl.constexpr(8)
 AFFINE, RELU, SIGN, ERF, GELU, WAVE, RBF, TABLE, GAIN, NORMALIZE, DROPOUT, MEANS = map(tl.constexpr, range(12))
+FOLDED = tl.constexpr(13)  # a ReLU with its constant factor in what reads it
 
 
 @triton.jit
@@ -44,11 +45,11 @@ def operate(
             k = scale * k + tl.load(c + 1).to(k.dtype)
             if EXACT:
                 e = scale * e
-        elif KINDS[o] <= TABLE:
+        elif KINDS[o] <= TABLE or KINDS[o] == FOLDED:
             x = left(one, s, 0, p, mask).to(k.dtype)
             y = right(two, s, 0, q, mask).to(k.dtype)
-            if KINDS[o] == RELU:
-                k, t, e = relu(c, x, y, k, t, e, NTK, EXACT, WIDE)
+            if KINDS[o] == RELU or KINDS[o] == FOLDED:
+                k, t, e = relu(c, x, y, k, t, e, KINDS[o] == FOLDED, NTK, EXACT, WIDE)
             elif KINDS[o] == SIGN:
                 k, t, e = sign(x, y, k, t, e, NTK, EXACT, WIDE)
             elif KINDS[o] == ERF:

@@ -47,8 +47,8 @@ def tabled(c, tables, x, y, k, t, NTK: tl.constexpr):
     orders = tl.load(c).to(tl.int32)
     angles = tl.load(c + 1).to(tl.int32)
     value = tables + tl.load(c + 4).to(tl.int64)
-    _, _, _, _, u = angle(x, y, k, k, False, True)
-    acute = tl.sqrt(u) * ratio(u, True)
+    _, _, _, _, h, u = angle(x, y, k, k, False, True)
+    acute = h * ratio(u, True)
     turn = tl.where(k < 0, PI - acute, acute) * (2 / PI) - 1.0
     a = stretched(c, x)
     b = stretched(c, y)
