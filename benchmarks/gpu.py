@@ -1,7 +1,8 @@
 """`python -m benchmarks.gpu`: Triton's kernels on one GPU: each result against float64 on the CPU, then times, as JSON.
 
 The file holds the measured ceilings of memory and arithmetic beside the times. `--check` computes small cases only (under
-TRITON_INTERPRET=1 without a GPU), and times nothing.
+TRITON_INTERPRET=1 without a GPU), and times nothing. Convolutional networks are also timed by eager torch and by torch.compile
+on the same GPU (`gpu_peers.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 
 import torchtangents as tt
 
-from . import machine
+from . import gpu_peers, machine
 from .architectures import FLATTEN, GAP, Net, cnn, fully_connected, myrtle, wide_resnet
 from .networks import build
 
@@ -124,6 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; fails where a result disagrees."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="small cases, nothing timed; runs interpreted without a GPU")
+    parser.add_argument("--no-peers", action="store_true", help="do not time eager torch and torch.compile")
     parser.add_argument("--case", nargs="+", help="default: all")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, metavar="FILE.json")
@@ -142,6 +144,10 @@ def main(arguments: list[str] | None = None) -> int:
         results[case.name] = {"error": error, "agrees": error < TOLERANCE[case.name]}
         if results[case.name]["agrees"] and not options.check:
             results[case.name] |= measured(case, options.repeats)
+            if len(case.shape) > 1 and not options.no_peers:
+                torch.cuda.empty_cache()
+                ours = results[case.name]["ms_per_entry"]
+                results[case.name]["peers"] = gpu_peers.compared(case.net, case.shape, device, ours)
         print(case.name, json.dumps(results[case.name]), flush=True)
         if options.out:
             options.out.write_text(json.dumps(found, indent=1) + "\n")

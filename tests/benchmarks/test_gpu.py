@@ -4,7 +4,11 @@ import pytest
 
 pytest.importorskip("triton")
 
-from benchmarks import gpu
+import torch
+
+import torchtangents as tt
+from benchmarks import gpu, gpu_peers, plain
+from benchmarks.networks import build
 
 
 @pytest.mark.slow
@@ -17,3 +21,28 @@ def test_a_disagreement_fails(monkeypatch, capsys):
     monkeypatch.setattr(gpu, "worst_error", lambda case, device: float("nan"))
     assert gpu.main(["--check"]) == 1
     assert "true" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("case", gpu.SMALL[1:], ids=lambda case: case.name)
+def test_plain_rules_are_those_of_the_library(case):
+    x1, x2 = (torch.randn(n, *case.shape, dtype=torch.float64) for n in (2, 3))
+    exact = tt.kernels(build(case.net, case.shape), x1, x2, progress=False)
+    for mine, theirs in zip(plain.kernels(case.net, x1, x2), exact, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_peers_are_timed():
+    case = gpu.SMALL[2]
+    found = gpu_peers.compared(case.net, case.shape, torch.device("cpu"), 1.0, {"eager": 3, "compiled": 3}, "aot_eager")
+    assert all(peer["times_ours"] == peer["ms_per_entry"] > 0 for peer in found.values()), found
+
+
+def test_a_peer_that_fails_says_why(monkeypatch):
+    def fails(*args, **kwargs):
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(gpu_peers, "_timed", fails)
+    case = gpu.SMALL[2]
+    found = gpu_peers.compared(case.net, case.shape, torch.device("cpu"), 1.0, {"eager": 3, "compiled": 3}, "eager")
+    assert all(peer["failed"] == "RuntimeError: no room" for peer in found.values())
