@@ -9,8 +9,9 @@ import torch
 
 from .needs import Needs
 
-_MOST = 1 << 30  # bytes of a tile, however much memory is free
-_WORK = 1 << 20  # values of one step in flight; more does not run faster
+_MOST = {"cpu": 1 << 30, "cuda": 1 << 34}  # bytes of a tile, however much memory is free
+_WORK = {"cpu": 1 << 20, "cuda": 1 << 27}  # values of one step in flight; more does not run faster
+_CHUNK = {"cpu": 1 << 19, "cuda": 1 << 26}  # of them computed at a time: what a cache holds, or what fills a GPU
 _TEMPORARIES = 12  # tensors alive at once inside one step
 
 
@@ -52,12 +53,19 @@ def pair_bytes(needs: Needs, ntk: bool, dtype: torch.dtype) -> tuple[int, int]:
     return most * dtype.itemsize, widest
 
 
-def budget(device: torch.device, most: int = _MOST) -> int:
+def budget(device: torch.device, most: int | None = None) -> int:
     """Bytes that one tile may take: a quarter of what is free, `most` at most."""
-    return max(1 << 24, min(free_bytes(device) // 4, most))
+    return max(1 << 24, min(free_bytes(device) // 4, most or _MOST.get(device.type, _MOST["cpu"])))
+
+
+def chunk(device: torch.device) -> int:
+    """Values of one step that the reference computes at a time."""
+    if device.type != "cuda":
+        return _CHUNK["cpu"]
+    return min(_CHUNK["cuda"], budget(device) // (_TEMPORARIES * 8))
 
 
 def rows_that_fit(sizes: tuple[int, int], device: torch.device) -> int:
     """How many pairs to compute at once."""
     most, widest = sizes
-    return max(1, min(budget(device) // max(most, 1), _WORK // widest))
+    return max(1, min(budget(device) // max(most, 1), _WORK.get(device.type, _WORK["cpu"]) // widest))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from ..covariance.block import Block
 from ..covariance.grid import Grid, Planes, replace_axis, union, zero_planes
+from ..covariance.laws import Input
 from ..covariance.node import Context, Memory, Node
+from .memory import chunk
 from .needs import Needs
 from .runs import Run
-
-CHUNK = 1 << 19  # values of one step computed at a time, so that they stay in cache
 
 
 @dataclass
@@ -43,6 +44,8 @@ class Execution:
 
     def __post_init__(self) -> None:
         self.twin = dict(zip(self.needs.steps1, self.needs.steps2, strict=True))
+        data = next((s.values for s in self.needs.steps1 if isinstance(s, Input)), None)
+        self.chunk = chunk(torch.device("cpu") if data is None else data.device)
 
     def output(self) -> Block | None:
         """The value of the last step, if it is asked for."""
@@ -69,7 +72,7 @@ class Execution:
     def _chunks(self, grid: Grid) -> Iterator[Planes]:
         first = grid.planes[0]
         pairs = _count(self.batch1) * (1 if self.own else _count(self.batch2))
-        size = max(1, CHUNK // max(1, pairs * grid.entries // len(first)))
+        size = max(1, self.chunk // max(1, pairs * grid.entries // len(first)))
         for i in range(0, len(first), size):
             yield replace_axis(grid.planes, 0, first[i : i + size])
 

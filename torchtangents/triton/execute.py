@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,10 +26,12 @@ from ..graph.program import Program, widened
 from .cells import Cells
 from .chain import Chain
 from .launch import Numbers
+from .packing import Layout, Packed, Plane
 from .planes import PackedLaunches
+from .pooling import stored_packed
 from .segment import Launches, Tile
 
-_WORK = 1 << 26 if interpreted() else 1 << 32  # bytes of a tile: a launch takes longer to ask for than to run on fewer
+_WORK = 1 << 26 if interpreted() else 1 << 34  # bytes of a tile: a launch takes longer to ask for than to run on fewer
 
 
 class Prepared:
@@ -91,13 +94,13 @@ class Prepared:
     ) -> list[Tensor]:
         first, second, low = self.first, self.second, self.low
         device = first.device
-        stored = {
-            n: Cells(tuple((a, b) for a in low.planes(n)[0] for b in low.planes(n)[1]), low.sizes(n), device) for n in low.stored
-        }
-        launches = [(g, part) for g in low.segments for part in self._launches(g, stored, narrow, wide)]
+        groups = [(segment, self._groups(segment)) for segment in low.segments]
+        stored, beside = self._stored([(s, [(g.packed, g.planes) for g in found]) for s, found in groups])
+        launches = [(s, self._launches(s, g, stored, beside, narrow, wide)) for s, found in groups for g in found]
         outputs = low.sizes(low.root)
         positions = [math.prod(s) for s in outputs]
-        held = sum(c.total for c in stored.values()) * (1 + self.ntk) * 8 + positions[0] * positions[1] * (1 + self.ntk) * 8
+        held = sum(8 * c.total for c in stored.values()) + sum(4 * p.cells for p in beside.values())
+        held = held * (1 + self.ntk) + positions[0] * positions[1] * (1 + self.ntk) * 8
         working = max((part.most() for _, part in launches), default=1)
         beside = max((part.of_an_input() for _, part in launches), default=0)
         side = tile or _side(budget(device, _WORK), held + working, 2 * beside)
@@ -135,25 +138,47 @@ class Prepared:
                     part[:, launch.dense] = field.to(part.dtype)
         return parts
 
-    def _launches(
-        self, segment: Segment, stored: dict[Node, Cells], narrow: Numbers, wide: Numbers
-    ) -> list[Launches | PackedLaunches]:
-        """A segment by precision."""
-        groups: dict[tuple[bool, bool], list[tuple[int, int]]] = {}
+    def _groups(self, segment: Segment) -> list[Group]:
+        """The planes of a segment by precision."""
+        planes: dict[tuple[bool, bool], list[tuple[int, int]]] = {}
         for d0, d1, double, exact in segment.planes:
-            groups.setdefault((double or not self.single, exact), []).append((d0, d1))
-        out: list[Launches | PackedLaunches] = []
-        for (double, exact), planes in groups.items():
-            if not double and PackedLaunches.fits(self.low, segment):
-                out.append(
-                    PackedLaunches(self.low, segment, planes, exact, self.ntk, stored, narrow, self._place, self.first.device)
-                )
-            else:
-                numbers = wide if double else narrow
-                out.append(
-                    Launches(self.low, segment, planes, double, exact, self.ntk, stored, numbers, self._place, self.first.device)
-                )
-        return out
+            planes.setdefault((double or not self.single, exact), []).append((d0, d1))
+        fits = PackedLaunches.fits(self.low, segment)
+        return [Group(double, exact, fits and not double, found) for (double, exact), found in planes.items()]
+
+    def _stored(
+        self, groups: list[tuple[Segment, list[tuple[bool, list[Plane]]]]]
+    ) -> tuple[dict[Node, Cells], dict[Node, Packed]]:
+        """Stored values plane by plane, and packed ones beside them."""
+        low, device = self.low, self.first.device
+        stored, beside = {}, {}
+        for node in low.stored:
+            wanted = [(a, b) for a in low.planes(node)[0] for b in low.planes(node)[1]]
+            kept = stored_packed(low, node, groups)
+            stored[node] = Cells(tuple(wanted if kept is None else kept), low.sizes(node), device)
+            if kept is not None:
+                beside[node] = Packed(Layout.of(low.sizes(node)[0]), wanted, device)  # type: ignore[arg-type]
+        return stored, beside
+
+    def _launches(
+        self, segment: Segment, group: Group, stored: dict[Node, Cells], beside: dict[Node, Packed], narrow: Numbers,
+        wide: Numbers,
+    ) -> Launches | PackedLaunches:  # fmt: skip
+        low, ntk, place, device = self.low, self.ntk, self._place, self.first.device
+        if group.packed:
+            return PackedLaunches(low, segment, group.planes, group.exact, ntk, stored, beside, narrow, place, device)
+        numbers = wide if group.double else narrow
+        return Launches(low, segment, group.planes, group.double, group.exact, ntk, stored, numbers, place, device)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Planes of a segment that are computed alike."""
+
+    double: bool
+    exact: bool
+    packed: bool
+    planes: list[Plane]
 
 
 def _side(most: int, of_a_pair: int, of_an_input: int) -> int:

@@ -21,7 +21,7 @@ def long(number):
 
 @triton.jit
 def fetch(values, at, mask, field: tl.constexpr, stride, dtype: tl.constexpr):
-    """One field of a value."""
+    """One field of a value; `values` points to each pair's, so that all pairs share the offset."""
     return tl.load(values + field * stride + at, mask=mask, other=0.0).to(dtype)
 
 
@@ -52,7 +52,8 @@ def step(
     mask = inside & (b < pairs)
     i = row0 + b // columns
     j = column0 + b % columns
-    start = b.to(tl.int64) * cells_in
+    first += b.to(tl.int64) * cells_in
+    second += b.to(tl.int64) * cells_in
     stride = long(pairs) * cells_in
     k = tl.zeros((PB, CB), dtype)
     t = tl.zeros((PB, CB), dtype)
@@ -64,13 +65,14 @@ def step(
         start_column = tl.load(place + 2)
         rows = tl.load(place + 3)
         wide = tl.load(place + 4)
-        there = tl.load(place + 5) != 0
+        there = inside & (tl.load(place + 5) != 0)
         for a in tl.static_range(N0):
             r = y * STEP0 + OFF0[a] - top
+            row = there & (r >= 0) & (r < rows)
             for c in tl.static_range(N1):
                 s = x * STEP1 + OFF1[c] - start_column
-                valid = mask & there & (r >= 0) & (r < rows) & (s >= 0) & (s < wide)
-                at = start + origin + r * wide + s
+                valid = row & (s >= 0) & (s < wide) & (b < pairs)
+                at = origin + r * wide + s
                 k += fetch(first, at, valid, 0, stride, dtype)
                 if NTK:
                     t += fetch(first, at, valid, 1, stride, dtype)
@@ -90,12 +92,11 @@ def step(
     else:
         w1 = tl.load(consts).to(dtype)
         w2 = tl.load(consts + 1).to(dtype)
-        at = start + n
-        k = w1 * fetch(first, at, mask, 0, stride, dtype) + w2 * fetch(second, at, mask, 0, stride, dtype)
+        k = w1 * fetch(first, n, mask, 0, stride, dtype) + w2 * fetch(second, n, mask, 0, stride, dtype)
         if NTK:
-            t = w1 * fetch(first, at, mask, 1, stride, dtype) + w2 * fetch(second, at, mask, 1, stride, dtype)
+            t = w1 * fetch(first, n, mask, 1, stride, dtype) + w2 * fetch(second, n, mask, 1, stride, dtype)
         if EXACT:
-            e = w1 * fetch(first, at, mask, 1 + NTK, stride, dtype) + w2 * fetch(second, at, mask, 1 + NTK, stride, dtype)
+            e = w1 * fetch(first, n, mask, 1 + NTK, stride, dtype) + w2 * fetch(second, n, mask, 1 + NTK, stride, dtype)
     one = numbers1 + i.to(tl.int64) * tl.load(slots)
     two = numbers2 + j.to(tl.int64) * tl.load(slots + 1)
     k, t, e = operate(

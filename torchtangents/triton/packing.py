@@ -115,7 +115,7 @@ class Packed:
         beside = {(a - i, b - j) for a, b in self.residues for i in ((0, h) if a else (0,)) for j in ((0, w) if b else (0,))}
         return beside <= wanted
 
-    def places(self, cells: Cells) -> Tensor:
+    def found_in(self, cells: Cells) -> Tensor:
         """(2H - 1, 2W - 1, 6): where the cells of every plane are."""
         (h, w) = self.layout.size
         return cells.source([(a, b) for a in range(1 - h, h) for b in range(1 - w, w)])
@@ -125,11 +125,10 @@ class Packed:
         (h, w), some = self.layout.size, set(wanted)
         return self._whole(np.array([self.index[a % h, b % w] if (a, b) in some else -1 for a, b in box]))
 
-    def table(self, numbers: Tensor, begins: list[int]) -> Tensor:
-        """Numbers of inputs, (N, all), at the positions of a doubled plane: (N, values, entries) from where each begins."""
-        at = torch.from_numpy(self.layout.doubled).to(numbers.device)
-        index = torch.tensor(begins, device=numbers.device)[:, None] + at
-        return numbers[:, index.flatten()].view(len(numbers), len(begins), -1)
+    def entries(self, begins: list[int]) -> Tensor:
+        """Where the entries of tables come from in the numbers of an input, whose values begin there: (values, entries) flat."""
+        index = np.array(begins, dtype=np.int64)[:, None] + self.layout.doubled
+        return torch.from_numpy(index.reshape(-1)).to(self.device)
 
     def _whole(self, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(numbers, dtype=np.int32)).to(self.device)

@@ -10,12 +10,13 @@ from torch import Tensor
 from ..covariance.node import Node
 from ..cuda import interpreted
 from ..engine.lowering import Lowering
-from ..engine.segments import Segment
+from ..engine.segments import Reduction, Segment
 from . import moves, resident
 from .cells import Cells
 from .launch import Numbers
 from .packing import Layout, Packed
-from .reduction import Gathered
+from .pooling import Pooled
+from .reduction import Gathered, wanted_of
 from .schedule import Level, Move, Run, Schedule, fits
 from .segment import Tile
 
@@ -29,24 +30,31 @@ class PackedLaunches:
 
     def __init__(
         self, low: Lowering, segment: Segment, planes: list[tuple[int, int]], exact: bool, ntk: bool, stored: dict[Node, Cells],
-        numbers: Numbers, place: Callable[[Node, str, bool], int], device: torch.device,
+        beside: dict[Node, Packed], numbers: Numbers, place: Callable[[Node, str, bool], int], device: torch.device,
     ):  # fmt: skip
-        self.low, self.exact, self.ntk, self.stored, self.numbers, self.device = low, exact, ntk, stored, numbers, device
+        self.low, self.exact, self.ntk, self.stored, self.beside = low, exact, ntk, stored, beside
+        self.numbers, self.device = numbers, device
         self.steps, self.fields = segment.steps, 1 + ntk + exact
         levels: list[Level] = [(low.sizes(s.node)[0], s.stride) for s in self.steps]
         self.packed = {level: _packed(level, planes, device) for level in levels}
         self.end = levels[-1]
         cells = Cells(tuple(planes), low.sizes(self.steps[-1].node), device)
-        self.reductions = [
-            (r.target, Gathered(r.tables, cells, stored[r.target], self.packed[self.end])) for r in segment.reductions
-        ]
-        self.summed = self.packed[self.end].whole and all(g.uniform is not None for _, g in self.reductions)
+        self.reductions = [(r.target, self._reduction(r, cells)) for r in segment.reductions]
+        self.summed = self.packed[self.end].whole and all(
+            isinstance(g, Gathered) and g.uniform is not None for _, g in self.reductions
+        )
         self.schedule = Schedule(self.steps, levels, keep_last=not self.summed)
         self.runs = [
             Launch(run, self.schedule, self.packed[run.level], self._slots(run, place), device)
             for run in self.schedule.launches
             if isinstance(run, Run)
         ]
+        self.entries = {id(r): self._entries(r) for r in self.runs}
+        self.found_in = {
+            m.step: self.packed[m.level].found_in(stored[self.steps[m.step].stored])  # type: ignore[index]
+            for m in self.schedule.launches
+            if isinstance(m, Move) and m.source is None
+        }
 
     @staticmethod
     def fits(low: Lowering, segment: Segment) -> bool:
@@ -80,35 +88,44 @@ class PackedLaunches:
                 one, two = self._tables(run := next(runs), tile, x1, x2)
                 run(memory.get(launch.level, sums), sums if self.summed and launch is self.schedule.launches[-1] else None,
                     one, two, tile, self.ntk, self.exact)  # fmt: skip
-        for target, gathered in self.reductions:
-            if self.summed:
-                gathered.add_sums(sums.double().sum(1), tile.stored[target])
+        for target, reduction in self.reductions:
+            if isinstance(reduction, Pooled):
+                value = memory[self.end][self.schedule.places[len(self.steps) - 1]]
+                reduction.add(value, tile.beside(target, self.beside[target], 1 + self.ntk), target not in tile.begun)
+                tile.begun.add(target)
+            elif self.summed:
+                reduction.add_sums(sums.double().sum(1), tile.stored[target])
             else:
                 value = memory[self.end][self.schedule.places[len(self.steps) - 1]]
-                gathered.add(value, tile.stored[target], self.ntk)
+                reduction.add(value, tile.stored[target], self.ntk)
+
+    def _reduction(self, r: Reduction, cells: Cells) -> Gathered | Pooled:
+        wanted, packed = wanted_of(self.low, r.target), self.packed[self.end]
+        if r.target in self.beside:
+            return Pooled(r.tables, wanted, cells, packed, self.beside[r.target])
+        return Gathered(r.tables, wanted, cells, self.stored[r.target], packed)
 
     def _slots(self, run: Run, place: Callable[[Node, str, bool], int]) -> list[int]:
         """The numbers that the ReLUs of a run read."""
         found = [self.steps[i.relu[0]].operations[i.relu[1]] for i in run.instructions if i.relu]
         return [place(o.node, o.slots[0], o.root) for o in found]
 
+    def _entries(self, run: Launch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Where the tables of both sides come from, in data and in numbers."""
+        low, node, count = self.low, run.source, run.packed.layout.positions
+        starts = [[inputs.offset[n] + c * count for c in range(run.channels)] for inputs, n in (  # type: ignore[index]
+            (low.inputs1, node), (low.inputs2, node and low.twin[node]))]  # fmt: skip
+        one, two = ([begin[s] for s in run.slots] for begin in (self.numbers.begin1, self.numbers.begin2))
+        entries = run.packed.entries
+        return (entries(starts[0]), entries(one)), (entries(starts[1]), entries(two))
+
     def _tables(self, run: Launch, tile: Tile, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
         """Data and numbers of the inputs of a tile, (inputs, values, entries) for both sides."""
-        low, node, positions = self.low, run.source, run.packed.layout.positions
-        out = []
-        for x, inputs, twin, numbers, begin, chosen in (
-            (x1, low.inputs1, node, self.numbers.one, self.numbers.begin1, slice(tile.row0, tile.row0 + tile.rows)),
-            (x2, low.inputs2, node and low.twin[node], self.numbers.two, self.numbers.begin2,
-             slice(tile.column0, tile.column0 + tile.columns)),
-        ):  # fmt: skip
-            parts = []
-            if run.channels:
-                start = inputs.offset[twin]  # type: ignore[index]
-                parts.append(run.packed.table(x[chosen], [start + c * positions for c in range(run.channels)]))
-            if run.slots:
-                parts.append(run.packed.table(numbers[chosen], [begin[s] for s in run.slots]))
-            out.append(torch.cat(parts, 1).float().contiguous() if parts else numbers.new_zeros(1))
-        return out[0], out[1]
+        rows, columns = slice(tile.row0, tile.row0 + tile.rows), slice(tile.column0, tile.column0 + tile.columns)
+        (data1, own1), (data2, own2) = self.entries[id(run)]
+        one = torch.cat([x1[rows][:, data1].float(), self.numbers.one[rows][:, own1]], 1)
+        two = torch.cat([x2[columns][:, data2].float(), self.numbers.two[columns][:, own2]], 1)
+        return one, two
 
     def _move(self, move: Move, memory: dict[Level, Tensor], tile: Tile) -> None:
         packed = self.packed[move.level]
@@ -118,10 +135,13 @@ class PackedLaunches:
         options = {"FIELDS": self.fields, "B": _BLOCK, **packed.layout.options}
         if move.source is None:
             assert step.stored is not None
-            cells, value = self.stored[step.stored], tile.stored[step.stored]
+            cells, value, other = self.stored[step.stored], tile.stored[step.stored], self.beside.get(step.stored)
+            added = out if other is None else tile.beside(step.stored, other, self.fields)
+            numbered = packed if other is None else other
             moves.stored[(-(-total // _BLOCK),)](
-                out, value, packed.plane, packed.places(cells), total, packed.count, cells.total, value.stride(0), **options
-            )
+                out, value, added, packed.plane, self.found_in[move.step], numbered.lookup, total, packed.count, numbered.count,
+                cells.total, value.stride(0), PACKED=other is not None, **options,
+            )  # fmt: skip
             return
         before = self.packed[level := self.schedule.levels[move.source]]
         source = memory[level][self.schedule.places[move.source]]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..covariance.node import Node
+from ..engine.lowering import Lowering
 from ..engine.tables import Table
 from . import kernels
 from .cells import Cells
@@ -32,36 +37,73 @@ class Axis:
         self.where, self.weight = torch.from_numpy(where).to(device), torch.from_numpy(weight).to(device)
 
 
-class Gathered:
-    """A reduction from cells of one precision to a stored value."""
+def wanted_of(low: Lowering, node: Node) -> list[list[int]]:
+    """Displacements of a stored value along both axes, as tables number them."""
+    return [sorted(places) for places in low.planes(node)]
 
-    def __init__(self, tables: list[Table], source: Cells, target: Cells, packed: Packed | None = None):
-        self.target, self.source, self.packed = target, source, packed
-        places = [sorted({d[a] for d in target.planes}) for a in range(2)]
-        one = target.sizes[0]
-        self.axes = [Axis(tables[a], places[a], one[a], target.device) for a in range(2)]
-        index = [{d: i for i, d in enumerate(where)} for where in places]
-        self.plane = target.whole(np.array([(index[0][a], index[1][b]) for a, b in target.planes]))
+
+class Gathered:
+    """A reduction from cells of one precision to a stored value; `wanted`: displacements that the tables number, of each axis."""
+
+    def __init__(
+        self, tables: list[Table], wanted: list[list[int]], source: Cells, target: Cells, packed: Packed | None = None
+    ):  # fmt: skip
+        self.tables, self.wanted, self.target, self.source, self.packed = tables, wanted, target, source, packed
         self.low = [min(d[a] for d in source.planes) for a in range(2)]
         self.count = [max(d[a] for d in source.planes) - self.low[a] + 1 for a in range(2)]
-        box = [(self.low[0] + i, self.low[1] + j) for i in range(self.count[0]) for j in range(self.count[1])]
-        self.lookup = packed.numbered(box, source.planes) if packed else source.source(box)
-        self.weights = self._weights(tables) if target.total == 1 else None
-        self.uniform = None  # the weight of all cells, where that is one
-        if self.weights is not None and torch.allclose(self.weights, self.weights[:1], rtol=1e-12, atol=0.0):
-            self.uniform = float(self.weights[0]) if len(self.weights) else 0.0
-        if self.weights is not None and packed:
-            self.weights = self._packed(self.weights, packed)
 
-    def _weights(self, tables: list[Table]) -> Tensor:
+    @cached_property
+    def axes(self) -> list[Axis]:
+        """Both axes of what every cell of the target gathers."""
+        rows = self.target.sizes[0]
+        return [Axis(*chosen, self.target.device) for chosen in zip(self.tables, self.wanted, rows, strict=True)]
+
+    @cached_property
+    def plane(self) -> Tensor:
+        """(planes of the target, 2): the numbers of their displacements."""
+        index = [{d: i for i, d in enumerate(where)} for where in self.wanted]
+        return self.target.whole(np.array([(index[0][a], index[1][b]) for a, b in self.target.planes]))
+
+    @cached_property
+    def lookup(self) -> Tensor:
+        """The value's planes by displacement."""
+        box = [(self.low[0] + i, self.low[1] + j) for i in range(self.count[0]) for j in range(self.count[1])]
+        return self.packed.numbered(box, self.source.planes) if self.packed else self.source.source(box)
+
+    @cached_property
+    def uniform(self) -> float | None:
+        """What all cells count in a target that is one number, where that is the same."""
+        if self.target.total != 1:
+            return None
+        product = 1.0
+        for axis, held in enumerate(self._counts()):
+            lowest, positions = self.tables[axis][:2]
+            d = np.array(sorted({plane[axis] for plane in self.source.planes}))[:, None]
+            p = np.arange(positions)[None]
+            found = held[(d - lowest) * positions + p][(p + d >= 0) & (p + d < self.source.sizes[1][axis])]
+            if not len(found) or not np.allclose(found, found[0], rtol=1e-12, atol=0.0):
+                return None
+            product *= float(found[0])
+        return product
+
+    @cached_property
+    def weights(self) -> Tensor | None:
         """What every cell of the value counts in a target that is one number."""
+        if self.target.total != 1:
+            return None
         total = np.ones(self.source.total)
         displacement = np.array(self.source.planes)[self.source.coordinates[:, 0]]
-        for a, (lowest, positions, start, _, _, coefficient) in enumerate(tables):
-            entry = (displacement[:, a] - lowest) * positions + self.source.coordinates[:, 1 + a]
+        for axis, held in enumerate(self._counts()):
+            lowest, positions = self.tables[axis][:2]
+            total *= held[(displacement[:, axis] - lowest) * positions + self.source.coordinates[:, 1 + axis]]
+        weights = torch.from_numpy(total).to(self.target.device)
+        return self._packed(weights, self.packed) if self.packed else weights
+
+    def _counts(self) -> Iterator[np.ndarray]:
+        """The sum of the coefficients of every entry of an axis."""
+        for _, _, start, _, _, coefficient in self.tables:
             held = np.concatenate([[0.0], np.cumsum(coefficient)])[np.asarray(start)]
-            total *= (held[1:] - held[:-1])[entry]
-        return torch.from_numpy(total).to(self.target.device)
+            yield held[1:] - held[:-1]
 
     def _packed(self, weights: Tensor, packed: Packed) -> Tensor:
         """The weights in the order of packed planes."""

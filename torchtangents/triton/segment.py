@@ -16,23 +16,29 @@ from ..engine.segments import Gather, Segment, Step
 from . import kernels
 from .cells import Cells
 from .launch import Numbers, Operations, blocks, empty, grid, operations
-from .reduction import Gathered
+from .packing import Packed
+from .reduction import Gathered, wanted_of
 
 _TAPS = 64  # of a window
 MAP, INPUT, ADD = range(3)  # as in kernels.py
 
 
 class Tile:
-    """Pairs of some rows and columns, with the stored values so far."""
+    """Pairs of some rows and columns, with the stored values so far: plane by plane in double precision, and packed in single."""
 
     def __init__(self, rows: slice, columns: slice, stored: dict[Node, Tensor], shared: bool):
-        self.row0, self.column0, self.rows, self.columns = (
-            rows.start,
-            columns.start,
-            rows.stop - rows.start,
-            columns.stop - columns.start,
-        )
+        self.row0, self.rows = rows.start, rows.stop - rows.start
+        self.column0, self.columns = columns.start, columns.stop - columns.start
         self.pairs, self.stored, self.shared = self.rows * self.columns, stored, shared
+        self.packed: dict[Node, Tensor] = {}
+        self.begun: set[Node] = set()  # that something was added to
+
+    def beside(self, node: Node, packed: Packed, fields: int) -> Tensor:
+        """The packed planes of a stored value, (pairs planes, fields, positions)."""
+        if node not in self.packed:
+            shape = (self.pairs * packed.count, fields, packed.layout.positions)
+            self.packed[node] = torch.empty(shape, dtype=torch.float32, device=packed.device)
+        return self.packed[node]
 
 
 class Launches:
@@ -61,7 +67,9 @@ class Launches:
                 raise NotNative(f"{s.node.layer}: a window of more than {_TAPS} positions has no rule on this device")
         self.sources = {id(s): self._source(s) for s in segment.steps}
         end = self.result
-        self.reductions = [(r.target, Gathered(r.tables, end, stored[r.target])) for r in segment.reductions]
+        self.reductions = [
+            (r.target, Gathered(r.tables, wanted_of(low, r.target), end, stored[r.target])) for r in segment.reductions
+        ]
 
     def _displaced(self, step: Step) -> list[tuple[int, int]]:
         assert step.stride is not None
