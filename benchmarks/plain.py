@@ -40,7 +40,7 @@ def kernels(net: Net, x1: Tensor, x2: Tensor, region: Region | None = None) -> t
 
 
 def _network(values: Values, net: Net, form: Form, region: Region) -> Values:
-    """Layers in regions of a few, which repeat, so that each is compiled once."""
+    """Layers in regions, which repeat, so that each is compiled once; a ReLU before a window would be computed at every tap."""
     at = 0
     while at < len(net):
         if net[at][0] == "residual":
@@ -49,7 +49,7 @@ def _network(values: Values, net: Net, form: Form, region: Region) -> Values:
             values = tuple(a + b for a, b in zip(one, two, strict=True))  # type: ignore[assignment]
             at += 1
             continue
-        count = 2 if [n[0] for n in net[at : at + 2]] in (["conv", "relu"], ["relu", "conv"]) else 1
+        count = 2 if [n[0] for n in net[at : at + 2]] == ["conv", "relu"] else 1
         values = region(values, net[at : at + count], form)
         at += count
     return values
