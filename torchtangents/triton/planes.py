@@ -36,7 +36,7 @@ class PackedLaunches:
         self.numbers, self.device = numbers, device
         self.steps, self.fields = segment.steps, 1 + ntk + exact
         levels: list[Level] = [(low.sizes(s.node)[0], s.stride) for s in self.steps]
-        self.packed = {level: _packed(level, planes, device) for level in levels}
+        self.packed = {level: _packed(level, planes, device) for level in set(levels)}
         self.end = levels[-1]
         cells = Cells(tuple(planes), low.sizes(self.steps[-1].node), device)
         self.reductions = [(r.target, self._reduction(r, cells)) for r in segment.reductions]
@@ -166,10 +166,11 @@ class Launch:
             whole.append([add, 0 if i.affine is None else 1 + i.window, relus if i.relu else -1, keep])
             real.append([i.w, i.v, *(i.affine or (1.0, 0.0, 0.0, 0.0)), i.relu[2] if i.relu else 0.0, 0.0])
             relus += bool(i.relu)
-        affine = [i.affine for i in run.instructions if i.affine]
-        self.options = {
-            "ADDS": any(i.add is not None for i in run.instructions),
-            "KEEPS": any(i.keep is not None for i in run.instructions),
+        alike = [i for r in schedule.launches if isinstance(r, Run) and r.level == run.level for i in r.instructions]
+        affine = [i.affine for i in alike if i.affine]
+        self.options = {  # of all runs of a level, which share one compiled kernel
+            "ADDS": any(i.add is not None for i in alike),
+            "KEEPS": any(i.keep is not None for i in alike),
             "SAME": all(scale == grow and b2 == shift for scale, b2, grow, shift in affine),
             **packed.layout.options,
             "LW": packed.layout.width,
