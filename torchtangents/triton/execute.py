@@ -26,6 +26,7 @@ from ..graph.program import Program, widened
 from .cells import Cells
 from .chain import Chain
 from .launch import Numbers
+from .moments import covers, deviations
 from .packing import Layout, Packed, Plane
 from .planes import PackedLaunches
 from .pooling import stored_packed
@@ -63,10 +64,10 @@ class Prepared:
         x1 = low.inputs1.rows()
         x2 = x1 if self.shared else low.inputs2.rows()
         if low.by_product and Chain.fits(low):
-            chain = Chain(low, self.ntk, self._numbers, self._place, x1, x2, self.shared)
+            chain = Chain(low, self.ntk, lambda: self._numbers(x1, x2), self._place, x1, x2, self.shared)
             parts = chain.run(tile, progress)
         else:
-            wide = self._numbers()
+            wide = self._numbers(x1, x2)
             narrow = wide.to(torch.float32) if self.single else wide
             parts = self._pairs(x1, x2, narrow, wide, tile, progress)
         shape = (first.batch, second.batch, *first.root.size, *second.root.size)
@@ -76,7 +77,7 @@ class Prepared:
     def _place(self, node: Node, name: str, root: bool) -> int:
         return self.slots[node, name, root]
 
-    def _numbers(self) -> Numbers:
+    def _numbers(self, x1: Tensor, x2: Tensor) -> Numbers:
         """Per-input numbers in double precision."""
         low = self.low
         sizes = [[math.prod(low.sizes(node)[side]) for node, _, _ in self.slots] for side in range(2)]
@@ -84,6 +85,11 @@ class Prepared:
         if not self.slots:
             none = torch.zeros(max(self.first.batch, self.second.batch), 0, dtype=torch.float64, device=self.first.device)
             return Numbers(none, none, *begins)
+        if covers(low, list(self.slots)):
+            one = two = deviations(low, list(self.slots), x1, 0)
+            if not self.shared:
+                two = deviations(low, list(self.slots), x2, 1)
+            return Numbers(one, two, *begins)
         one = two = _kept(self.first, list(self.slots))
         if not self.shared:
             two = _kept(self.second, [(low.twin[node], name, root) for node, name, root in self.slots])

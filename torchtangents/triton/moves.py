@@ -96,50 +96,33 @@ def stored(
 
 @triton.jit
 def pooled(
-    out, value, plane, lookup, place0, place1, at0, at1, weight0, weight1, total, planes, planes_in, low0, low1, count0, count1,
-    H: tl.constexpr, W: tl.constexpr, R: tl.constexpr, C: tl.constexpr, LY: tl.constexpr, LX: tl.constexpr, H1: tl.constexpr,
-    W1: tl.constexpr, R1: tl.constexpr, C1: tl.constexpr, LY1: tl.constexpr, LX1: tl.constexpr, MOST0: tl.constexpr,
-    MOST1: tl.constexpr, FIELDS: tl.constexpr, FIELDS1: tl.constexpr, ADD: tl.constexpr, B: tl.constexpr,
+    out, value, offsets, weights, pairs, entries, stride,
+    HW: tl.constexpr, MOST: tl.constexpr, HW1: tl.constexpr, FIELDS: tl.constexpr, ADD: tl.constexpr, PB: tl.constexpr,
+    B: tl.constexpr,
 ):  # fmt: skip
-    """out <- A1 value A2^T (+ out where ADD), both packed: `reduce` of kernels.py in single precision, for few entries.
+    """out <- A1 value A2^T (+ out where ADD), both packed, in single precision.
 
-    place: the number of a displacement of the target from 1 - H or 1 - W on, -1 for none; lookup: (count0, count1) the packed
-    plane of every displacement of the value from low0, low1 on, -1 for none.
+    offsets, weights: (MOST, entries of a pair of out) where the entries that each adds up are in a pair of `value`; stride:
+    numbers of that.
     """
-    at = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
-    mask = at < total
-    unit = at // (H * W)
-    rest = (at % (H * W)).to(tl.int32)
-    y, x = position(rest, R, C, LY, LX)
-    d0, d1 = displaced(plane, unit % planes, y, x, mask, H, W)
-    line0 = tl.load(place0 + d0 + H - 1, mask=mask, other=-1)
-    line1 = tl.load(place1 + d1 + W - 1, mask=mask, other=-1)
-    wanted = mask & (line0 >= 0) & (line1 >= 0)
-    line0 = (line0 * H + y) * MOST0
-    line1 = (line1 * W + x) * MOST1
-    source = value + unit // planes * planes_in * (FIELDS1 * H1 * W1)
-    k = tl.zeros((B,), tl.float32)
-    t = tl.zeros((B,), tl.float32)
-    for a in tl.static_range(MOST0):
-        w0 = tl.load(weight0 + line0 + a, mask=wanted, other=0.0)
-        e0 = tl.load(at0 + 2 * (line0 + a), mask=wanted, other=0) - low0
-        r = tl.load(at0 + 2 * (line0 + a) + 1, mask=wanted, other=0)
-        for c in tl.static_range(MOST1):
-            w = w0 * tl.load(weight1 + line1 + c, mask=wanted, other=0.0)
-            e1 = tl.load(at1 + 2 * (line1 + c), mask=wanted, other=0) - low1
-            s = tl.load(at1 + 2 * (line1 + c) + 1, mask=wanted, other=0)
-            known = wanted & (w != 0) & (e0 >= 0) & (e0 < count0) & (e1 >= 0) & (e1 < count1)
-            number = tl.load(lookup + e0 * count1 + e1, mask=known, other=-1)
-            known = known & (number >= 0)
-            place = number * (FIELDS1 * H1 * W1) + located(r, s, R1, C1, LY1, LX1)
-            k += w * tl.load(source + place, mask=known, other=0.0)
-            if FIELDS > 1:
-                t += w * tl.load(source + (place + H1 * W1), mask=known, other=0.0)
-    target = out + unit * (FIELDS * H * W) + rest
+    n = tl.program_id(0) * B + tl.arange(0, B)[None, :]
+    b = tl.program_id(1) * PB + tl.arange(0, PB)[:, None]
+    inside = n < entries
+    mask = inside & (b < pairs)
+    source = value + b.to(tl.int64) * stride
+    k = tl.zeros((PB, B), tl.float32)
+    t = tl.zeros((PB, B), tl.float32)
+    for m in tl.static_range(MOST):
+        at = tl.load(offsets + m * entries + n, mask=inside, other=0)
+        w = tl.load(weights + m * entries + n, mask=inside, other=0.0)
+        k += w * tl.load(source + at, mask=mask, other=0.0)
+        if FIELDS > 1:
+            t += w * tl.load(source + (at + HW1), mask=mask, other=0.0)
+    target = out + b.to(tl.int64) * (entries * FIELDS) + n // HW * (FIELDS * HW) + n % HW
     if ADD:
         k += tl.load(target, mask=mask, other=0.0)
     tl.store(target, k, mask=mask)
     if FIELDS > 1:
         if ADD:
-            t += tl.load(target + H * W, mask=mask, other=0.0)
-        tl.store(target + H * W, t, mask=mask)
+            t += tl.load(target + HW, mask=mask, other=0.0)
+        tl.store(target + HW, t, mask=mask)

@@ -91,7 +91,7 @@ class PackedLaunches:
         for target, reduction in self.reductions:
             if isinstance(reduction, Pooled):
                 value = memory[self.end][self.schedule.places[len(self.steps) - 1]]
-                reduction.add(value, tile.beside(target, self.beside[target], 1 + self.ntk), target not in tile.begun)
+                reduction.add(value, tile.beside(target, self.beside[target], 1 + self.ntk), tile.pairs, target not in tile.begun)
                 tile.begun.add(target)
             elif self.summed:
                 reduction.add_sums(sums.double().sum(1), tile.stored[target])
@@ -102,7 +102,7 @@ class PackedLaunches:
     def _reduction(self, r: Reduction, cells: Cells) -> Gathered | Pooled:
         wanted, packed = wanted_of(self.low, r.target), self.packed[self.end]
         if r.target in self.beside:
-            return Pooled(r.tables, wanted, cells, packed, self.beside[r.target])
+            return Pooled(r.tables, wanted, cells, packed, self.beside[r.target], self.fields)
         return Gathered(r.tables, wanted, cells, self.stored[r.target], packed)
 
     def _slots(self, run: Run, place: Callable[[Node, str, bool], int]) -> list[int]:

@@ -16,7 +16,7 @@ from .cells import Cells
 from .packing import Layout, Packed, Plane
 from .reduction import Gathered
 
-_BLOCK = 1 << 12 if interpreted() else 512
+_BLOCK, _PAIRS = (1 << 12, 16) if interpreted() else (128, 4)  # entries and pairs of a program
 _ENTRIES = 4  # of an axis that one position gathers, at most: pools of two
 Group = tuple[bool, list[Plane]]  # whether packed, and the planes
 
@@ -66,30 +66,53 @@ def _few(reduction: Reduction) -> bool:
 
 
 class Pooled:
-    """A reduction from packed planes to packed planes."""
+    """A reduction from packed planes, of `fields`, to packed planes."""
 
-    def __init__(self, tables: list[Table], wanted: list[list[int]], source: Cells, packed: Packed, target: Packed):
-        cells = Cells(tuple(target.planes), (target.layout.size, target.layout.size), target.device)
-        self.gathered, self.source, self.target = Gathered(tables, wanted, source, cells, packed), packed, target
+    def __init__(
+        self, tables: list[Table], wanted: list[list[int]], source: Cells, packed: Packed, target: Packed, fields: int
+    ):  # fmt: skip
+        self.source, self.target, self.fields = packed, target, fields
+        size = target.layout.size
+        cells = Cells(tuple(target.planes), (size, size), target.device)
+        self.offsets, self.weights = self._entries(Gathered(tables, wanted, source, cells, packed))
 
-    def add(self, value: Tensor, out: Tensor, first: bool) -> None:
+    def _entries(self, gathered: Gathered) -> tuple[Tensor, Tensor]:
+        """(most, entries of a pair): where what each entry of the target adds up lies in a pair of the value, and weights."""
+        device, before = self.target.device, self.source.layout
+        axes = gathered.axes
+        lines = self._lines(gathered.wanted)
+        where = [axis.where[line] for axis, line in zip(axes, lines, strict=True)]  # (entries, most, 2)
+        weight = [axis.weight[line] * (line >= 0)[:, None] for axis, line in zip(axes, lines, strict=True)]
+        d0, d1 = (w[..., 0].long() - low for w, low in zip(where, gathered.low, strict=True))
+        rows, columns = gathered.count
+        d0, r = d0[:, :, None], where[0][:, :, None, 1].long()
+        d1, s = d1[:, None], where[1][:, None, :, 1].long()
+        known = (d0 >= 0) & (d0 < rows) & (d1 >= 0) & (d1 < columns)
+        number = gathered.lookup[d0.clamp(0, rows - 1) * columns + d1.clamp(0, columns - 1)].long()
+        known = known & (number >= 0)
+        place = torch.from_numpy(before.places).to(device)[r * before.size[1] + s]
+        offset = torch.where(known, number * (self.fields * before.positions) + place, 0)
+        weights = torch.where(known, weight[0][:, :, None] * weight[1][:, None], 0.0)
+        return tuple(v.flatten(1).T.contiguous() for v in (offset.int(), weights.float()))  # type: ignore[return-value]
+
+    def _lines(self, wanted: list[list[int]]) -> list[Tensor]:
+        """For every entry of the target and axis the line of its displacement and position, -1 where the plane is not wanted."""
+        y, x = np.divmod(np.argsort(self.target.layout.places), self.target.layout.size[1])
+        residues = np.array(self.target.residues)
+        out = []
+        for axis, (at, size) in enumerate(zip((y, x), self.target.layout.size, strict=True)):
+            d = residues[:, axis][:, None] + np.zeros_like(at)
+            d = np.where(at + d < size, d, d - size)
+            number = np.full(2 * size, -1)
+            number[np.array(wanted[axis])] = np.arange(len(wanted[axis]))
+            line = np.where(number[d] >= 0, number[d] * size + at, -1)
+            out.append(torch.from_numpy(line.reshape(-1)).to(self.target.device))
+        return out
+
+    def add(self, value: Tensor, out: Tensor, pairs: int, first: bool) -> None:
         """out (pairs planes, fields, positions) += its part of value, or its part where it is the first."""
-        if not hasattr(self, "places"):
-            self._place()
-        g, (one, two) = self.gathered, self.gathered.axes
-        total = out.shape[0] * out.shape[2]
-        moves.pooled[(-(-total // _BLOCK),)](
-            out, value, self.target.plane, g.lookup, *self.places, one.where, two.where, *self.weights, total, self.target.count,
-            self.source.count, *g.low, *g.count, **self.target.layout.options,
-            **{name + "1": n for name, n in self.source.layout.options.items()}, MOST0=one.most, MOST1=two.most,
-            FIELDS=out.shape[1], FIELDS1=value.shape[1], ADD=not first, B=_BLOCK,
+        entries = self.target.cells
+        moves.pooled[(-(-entries // _BLOCK), -(-pairs // _PAIRS))](
+            out, value, self.offsets, self.weights, pairs, entries, value.numel() // pairs, HW=self.target.layout.positions,
+            MOST=len(self.offsets), HW1=self.source.layout.positions, FIELDS=out.shape[1], ADD=not first, PB=_PAIRS, B=_BLOCK,
         )  # fmt: skip
-
-    def _place(self) -> None:
-        """Numbers of displacements, and weights in single precision."""
-        self.weights = [axis.weight.float() for axis in self.gathered.axes]
-        self.places = []
-        for size, wanted in zip(self.target.layout.size, self.gathered.wanted, strict=True):
-            found = np.full(2 * size - 1, -1)
-            found[np.array(wanted) + size - 1] = np.arange(len(wanted))
-            self.places.append(torch.from_numpy(found.astype(np.int32)).to(self.target.device))
