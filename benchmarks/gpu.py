@@ -42,17 +42,17 @@ class Case:
 
 CASES = (
     Case("fc10", fully_connected(10), (3072,), 20_000, 0.0),
-    Case("cnn21-gap", cnn(21, GAP), (3, 32, 32), 64, 0.035),
+    Case("cnn21-gap", cnn(21, GAP), (3, 32, 32), 192, 0.035),
     Case("cnn21-flatten", cnn(21, FLATTEN), (3, 32, 32), 2_000, 0.0002),
-    Case("myrtle10", myrtle(10), (3, 32, 32), 256, 0.008),
-    Case("wideresnet-n4", wide_resnet(4), (3, 32, 32), 256, 0.004),
+    Case("myrtle10", myrtle(10), (3, 32, 32), 512, 0.008),
+    Case("wideresnet-n4", wide_resnet(4), (3, 32, 32), 512, 0.004),
 )
 SMALL = (
     Case("fc10", fully_connected(10), (40,), 5, 0.0),
-    Case("cnn21-gap", cnn(3, GAP), (3, 6, 6), 2, 0.0),
-    Case("cnn21-flatten", cnn(3, FLATTEN), (3, 6, 6), 3, 0.0),
-    Case("myrtle10", myrtle(5, 8), (3, 8, 8), 2, 0.0),
-    Case("wideresnet-n4", wide_resnet(1, 8), (3, 8, 8), 2, 0.0),
+    Case("cnn21-gap", cnn(3, GAP), (3, 16, 16), 2, 0.0, 2),
+    Case("cnn21-flatten", cnn(3, FLATTEN), (3, 16, 16), 3, 0.0),
+    Case("myrtle10", myrtle(5, 16), (3, 16, 16), 2, 0.0, 2),
+    Case("wideresnet-n4", wide_resnet(1, 16), (3, 16, 16), 2, 0.0, 2),
 )
 
 

@@ -10,7 +10,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from torchtangents.triton import kernels
+from torchtangents.triton import kernels, moves, resident
 
 AFFINE, RELU, SIGN, ERF, GELU, WAVE, RBF, TABLE, GAIN, NORMALIZE, DROPOUT, MEANS, _, FOLDED = range(14)
 STEP = {
@@ -38,9 +38,42 @@ WIDE = {
     "rbf": (AFFINE, RBF),
     "table": (TABLE,),
 }
-DATA = {"consts", "out", "first", "second", "x1", "x2", "numbers1", "numbers2", "nngp", "ntk", "value"}
-DOUBLE = {"tables", "product", "norm1", "norm2", "target", "weight0", "weight1"}
-WHOLE = {"cell", "plane", "source", "lookup", "at0", "at1"}
+PLANE = {"H": 32, "W": 32, "R": 8, "C": 4, "LY": 4, "LX": 8}  # the largest that a warp holds
+HALF = {"H1": 16, "W1": 16, "R1": 4, "C1": 2, "LY1": 4, "LX1": 8}
+RUN = {**PLANE, "LW": 32, "P": 4, "NTK": True, "EXACT": False, "ADDS": False, "KEEPS": True, "SAME": True, "SUMS": False}
+RUNS = {
+    "chain": {},
+    "exact": {"EXACT": True, "KEEPS": False, "SUMS": True},
+    "branches": {"ADDS": True, "SAME": False},
+    "nngp": {"NTK": False, "SUMS": True, "KEEPS": False},
+}
+MOVES = {
+    "window": (moves.window, {**PLANE, **HALF, "STEP0": 2, "STEP1": 2, "OFF0": (0, 1, 2), "OFF1": (0, 1, 2), "N0": 3, "N1": 3}),
+    "stored": (moves.stored, {**PLANE, "PACKED": True}),
+    "pooled": (moves.pooled, {"HW": 256, "MOST": 16, "HW1": 1024, "ADD": True, "PB": 4, "B": 128}),
+}
+DATA = {
+    "memory",
+    "sums_of",
+    "table1",
+    "table2",
+    "coefficients",
+    "packed",
+    "weights",
+    "consts",
+    "out",
+    "first",
+    "second",
+    "x1",
+    "x2",
+    "numbers1",
+    "numbers2",
+    "nngp",
+    "ntk",
+    "value",
+}
+DOUBLE = {"held", "tables", "product", "norm1", "norm2", "target", "weight0", "weight1"}
+WHOLE = {"code", "numbered", "offsets", "cell", "plane", "source", "lookup", "at0", "at1"}
 
 
 def jobs():
@@ -71,12 +104,24 @@ def jobs():
                     "WIDE": wide,
                 }
                 yield f"chain-{name}-{exact}", kernels.chain, {**CHAIN, **options, "RB": 4 if wide else 8}, wide
-        yield "reduce", kernels.reduce, {"NTK": True, "PB": 4, "CB": 128}, wide
+        for fields in (0, 2):
+            yield f"reduce-{fields}", kernels.reduce, {"NTK": True, "FIELDS": fields, "PB": 4, "CB": 128, **PLANE}, wide
+    for name, options in RUNS.items():
+        yield f"run-{name}", resident.run, {**RUN, **options}, False
+    for name, (kernel, options) in MOVES.items():
+        yield name, kernel, {"B": 512, "FIELDS": 2, **options}, False
+        yield f"ones-{name}", kernel, ones(kernel, {"B": 512, "FIELDS": 2, **options}), False
+    yield (
+        "ones-run",
+        resident.run,
+        ones(resident.run, {**RUN, **{"H": 2, "W": 2, "R": 1, "C": 1, "LY": 2, "LX": 2, "LW": 4}}),
+        False,
+    )
     one = {"KINDS": (AFFINE, RELU), "COUNTS": (0, 1), "N": 2, "NTK": True, "EXACT": True, "WIDE": False}
     for gather in range(3):
         yield f"ones-gather-{gather}", kernels.step, ones(kernels.step, {**STEP, **one, "GATHER": gather}), False
     yield "ones-chain", kernels.chain, ones(kernels.chain, {**CHAIN, **TAIL, **one, "RB": 8}), False
-    yield "ones-reduce", kernels.reduce, ones(kernels.reduce, {"NTK": True, "PB": 4, "CB": 128}), False
+    yield "ones-reduce", kernels.reduce, ones(kernels.reduce, {"NTK": True, "FIELDS": 0, "PB": 4, "CB": 128, **PLANE}), False
 
 
 def ones(kernel, constants):
@@ -94,7 +139,7 @@ def type_of(name, constants, wide):
         return "*fp64"
     if name in WHOLE:
         return "*i32"
-    return {"slots": "*i64", "bound": "fp32"}.get(name, "i32")
+    return {"slots": "*i64", "bound": "fp32", "slot_stride": "i64"}.get(name, "i32")
 
 
 def main(capability):

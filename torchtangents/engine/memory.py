@@ -11,7 +11,7 @@ from .needs import Needs
 
 _MOST = {"cpu": 1 << 30, "cuda": 1 << 34}  # bytes of a tile, however much memory is free
 _WORK = {"cpu": 1 << 20, "cuda": 1 << 27}  # values of one step in flight; more does not run faster
-_CHUNK = {"cpu": 1 << 19, "cuda": 1 << 26}  # of them computed at a time: what a cache holds, or what fills a GPU
+_CHUNK = {"cpu": 1 << 19, "cuda": 1 << 24}  # of them computed at a time: what a cache holds, or what fills a GPU
 _TEMPORARIES = 12  # tensors alive at once inside one step
 
 
@@ -62,7 +62,7 @@ def chunk(device: torch.device) -> int:
     """Values of one step that the reference computes at a time."""
     if device.type != "cuda":
         return _CHUNK["cpu"]
-    return min(_CHUNK["cuda"], budget(device) // (_TEMPORARIES * 8))
+    return max(_CHUNK["cpu"], min(_CHUNK["cuda"], budget(device) // (4 * _TEMPORARIES * 8)))
 
 
 def rows_that_fit(sizes: tuple[int, int], device: torch.device) -> int:

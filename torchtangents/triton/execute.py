@@ -124,8 +124,8 @@ class Prepared:
         return out
 
     def _tile(
-        self, rows: slice, columns: slice, launches: list[tuple[Segment, Launches | PackedLaunches]], stored: dict[Node, Cells], x1: Tensor,
-        x2: Tensor, positions: list[int],
+        self, rows: slice, columns: slice, launches: list[tuple[Segment, Launches | PackedLaunches]],
+        stored: dict[Node, Cells], x1: Tensor, x2: Tensor, positions: list[int],
     ) -> list[Tensor]:  # fmt: skip
         first = self.first
         pairs = (rows.stop - rows.start) * (columns.stop - columns.start)

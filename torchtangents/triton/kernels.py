@@ -182,7 +182,7 @@ def reduce(
 ):  # fmt: skip
     """target += A1 value A2^T: for every cell of the target the entries of both axes that it adds up.
 
-    FIELDS: of packed planes (moves.py), (pairs, planes, FIELDS, H W) with `stride` between fields; 0 where cells lie plane by plane.
+    FIELDS: of packed planes (moves.py), (pairs, planes, FIELDS, H W), `stride` between fields; 0 where cells lie plane by plane.
 
     at0, at1: (target displacements x rows, most, 2) displacement and coordinate in the value, weights beside them (0 for none);
     lookup: (count0, count1, PLACE) planes of the value by displacement from low0, low1; one number each where they are packed.

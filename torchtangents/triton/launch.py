@@ -14,7 +14,7 @@ from .cells import Cells
 
 _SLOTS = 8  # that one operation reads
 _CONSTANTS = 6
-_TILE = 1 << 16 if interpreted() else 256  # pairs x cells of a program
+_TILE = 1 << 16 if interpreted() else 128  # pairs x cells of a program: few registers (32 in double), many warps
 _PATCH = (1 << 16, 1 << 16) if interpreted() else (1024, 512)  # the same of a chain, in single and double precision
 _ACROSS = 1 << 12 if interpreted() else 128
 _FOLDED = 13  # a ReLU with its constant factor in what reads it

@@ -64,7 +64,7 @@ def window(
 
 @triton.jit
 def stored(
-    out, value, packed, plane, lookup, numbered, total, planes, planes_in, cells_in, stride,
+    out, held, packed, plane, lookup, numbered, total, planes, planes_in, cells_in, stride,
     H: tl.constexpr, W: tl.constexpr, R: tl.constexpr, C: tl.constexpr, LY: tl.constexpr, LX: tl.constexpr,
     FIELDS: tl.constexpr, PACKED: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
@@ -83,7 +83,7 @@ def stored(
     row = y - tl.load(place + 1, mask=valid, other=0)
     column = x - tl.load(place + 2, mask=valid, other=0)
     cell = tl.load(place, mask=valid, other=0) + row * tl.load(place + 4, mask=valid, other=0) + column
-    source = value + unit // planes * cells_in + cell
+    source = held + unit // planes * cells_in + cell
     target = out + unit * (FIELDS * H * W) + rest
     number = tl.load(numbered + (d0 + H) % H * W + (d1 + W) % W, mask=mask & PACKED, other=-1)
     beside = packed + (unit // planes * planes_in + number) * (FIELDS * H * W) + rest

@@ -188,12 +188,13 @@ class Launch:
     def __call__(self, memory: Tensor, sums: Tensor | None, one: Tensor, two: Tensor, tile: Tile, ntk: bool, exact: bool) -> None:
         """All packed planes of the tile."""
         units, program = tile.pairs * self.packed.count, self.options["P"]
-        light = not exact and not self.options["ADDS"]
+        options = {**self.options, "num_warps": _WARPS, "enable_fp_fusion": True}
+        if not exact and not self.options["ADDS"] and not interpreted():
+            options["maxnreg"] = _REGISTERS
         resident.run[(-(-units // program),)](
             memory, memory if sums is None else sums, one, two, self.packed.plane, self.code, self.coefficients, units,
             self.packed.count, tile.columns, memory.stride(0), self.numbers, self.numbers, self.count, self.channels,
-            NTK=ntk, EXACT=exact, SUMS=sums is not None, num_warps=_WARPS, enable_fp_fusion=True, **self.options,
-            **({"maxnreg": _REGISTERS} if light and not interpreted() else {}),
+            NTK=ntk, EXACT=exact, SUMS=sums is not None, **options,
         )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def added(value, at, w, v, R: tl.constexpr, C: tl.constexpr, LN: tl.constexpr):
 
 @triton.jit
 def run(
-    memory, sums_of, table1, table2, plane, code, coefficients, units, planes, columns, slot_stride, numbers1, numbers2, steps,
+    memory, sums_of, table1, table2, plane, code, coefficients, units, planes, columns, slot_stride, count1, count2, steps,
     channels,
     H: tl.constexpr, W: tl.constexpr, R: tl.constexpr, C: tl.constexpr, LY: tl.constexpr, LX: tl.constexpr, LW: tl.constexpr,
     P: tl.constexpr, NTK: tl.constexpr, EXACT: tl.constexpr, ADDS: tl.constexpr, KEEPS: tl.constexpr, SAME: tl.constexpr,
@@ -86,7 +86,7 @@ def run(
     """The instructions on `units`, planes of pairs: unit u is plane u % planes of pair u // planes.
 
     table1, table2: (inputs, numbers, 2R, 2C, LN), first the channels of data, if any; memory: (values, units, fields, R, C, LN);
-    SAME: every affine operation adds to the tangent what becomes of the covariance; SUMS: writes sums over planes (units, fields).
+    SAME: every affine operation adds to the tangent what becomes of the covariance; SUMS: writes sums of planes, (units, fields).
     """
     LN: tl.constexpr = LY * LX
     TABLE: tl.constexpr = 4 * R * C * LN
@@ -118,9 +118,9 @@ def run(
     east = tl.reshape(tl.where(ll < LW - 1, ll + 1, ll), (P, LW))
     north = tl.reshape(tl.where(ll >= LX, ll - LX, ll), (P, LW))
     south = tl.reshape(tl.where(ll + LX < LW, ll + LX, ll), (P, LW))
-    one = table1 + (pair // columns).to(tl.int64) * numbers1 * TABLE + lane
+    one = table1 + (pair // columns).to(tl.int64) * count1 * TABLE + lane
     turned = ((ly + dy // R) % LY) * LX + (lx + dx // C) % LX
-    two = table2 + (pair % columns).to(tl.int64) * numbers2 * TABLE + ((dy % R) * 2 * C + dx % C) * LN + turned
+    two = table2 + (pair % columns).to(tl.int64) * count2 * TABLE + ((dy % R) * 2 * C + dx % C) * LN + turned
     zero = (g * 0).to(tl.float32)
     K = ()
     T = ()

@@ -1,4 +1,4 @@
-"""The steps of a segment as launches of packed planes: runs of instructions in registers, and maps through memory between them."""
+"""The steps of a segment as launches of packed planes: instructions in registers, and moves through memory between them."""
 
 from __future__ import annotations
 
