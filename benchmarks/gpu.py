@@ -20,11 +20,13 @@ import torch
 from torch import Tensor
 
 import torchtangents as tt
+from torchtangents.engine.lowering import Lowering
 
 from . import gpu_peers, machine
 from .architectures import FLATTEN, GAP, Net, cnn, fully_connected, myrtle, wide_resnet
 from .networks import build
 
+OPERATIONS = 50  # of float32 at a position of a layer, both kernels: 21 multiply-adds and 8 others in the machine code for sm_90
 TOLERANCE = {"fc10": 1e-5, "cnn21-gap": 1e-5, "cnn21-flatten": 1e-5, "myrtle10": 1e-4, "wideresnet-n4": 1e-5}
 
 
@@ -101,8 +103,16 @@ def ceilings() -> dict[str, float]:
     }
 
 
-def measured(case: Case, repeats: int) -> dict[str, Any]:
-    """Times of ours, and for the fully connected network of the matrix product alone."""
+def operations(case: Case) -> float:
+    """Floating-point operations of one entry: of the matrix product, or of every position of every layer."""
+    if len(case.shape) == 1:
+        return 2.0 * case.shape[0]
+    needs = tt.trace(build(case.net, case.shape), (1, *case.shape)).needs
+    return float(OPERATIONS * Lowering(needs, True, {}).cells())
+
+
+def measured(case: Case, repeats: int, most: dict[str, float]) -> dict[str, Any]:
+    """Times of ours, their share of the ceilings, and for the fully connected network of the matrix product alone."""
     net = build(case.net, case.shape)
     x1, x2 = (torch.randn(case.n, *case.shape, device="cuda", generator=torch.Generator("cuda").manual_seed(s)) for s in (1, 2))
     torch.cuda.reset_peak_memory_stats()
@@ -110,7 +120,11 @@ def measured(case: Case, repeats: int) -> dict[str, Any]:
     first, middle, times = seconds(lambda: tt.kernels(net, x1, x2, backend="triton", progress=False), repeats)
     out = {"seconds": times, "first_call_seconds": first, "ms_per_entry": 1e3 * middle / case.n**2, "wanted_ms": case.wanted}
     out["memory_mib"] = (torch.cuda.max_memory_allocated() - before) / 2**20
-    out["output_bytes_per_second"] = 8 * case.n**2 / middle
+    kind = "float64_product_flops" if len(case.shape) == 1 else "float32_product_flops"
+    out["share_of_ceilings"] = {
+        "arithmetic": operations(case) * case.n**2 / middle / most[kind],
+        "memory, of the results alone": 8 * case.n**2 / middle / most["copy_bytes_per_second"],
+    }
     if len(case.shape) == 1:
         product: dict[str, Callable[[], Tensor]] = {
             "float64": lambda: x1.double() @ x2.double().T,
@@ -143,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
         error = worst_error(case, device)
         results[case.name] = {"error": error, "agrees": error < TOLERANCE[case.name]}
         if results[case.name]["agrees"] and not options.check:
-            results[case.name] |= measured(case, options.repeats)
+            results[case.name] |= measured(case, options.repeats, found["ceilings"])
             if len(case.shape) > 1 and not options.no_peers:
                 torch.cuda.empty_cache()
                 ours = results[case.name]["ms_per_entry"]

@@ -7,6 +7,8 @@ import torch
 
 import torchtangents as tt
 from torchtangents import cuda
+from torchtangents.engine.backend import proven
+from torchtangents.graph.program import record
 
 from .. import cases_layers
 from ..cases import BY_QUADRATURE, BY_REFERENCE, NETS, inputs
@@ -129,6 +131,14 @@ def test_derivatives_are_those_of_the_reference(name):
 def test_the_backend_is_refused_where_it_has_no_rule():
     with pytest.raises(tt.UnsupportedError, match=r"backend='triton'.*Attend has no compiled rule"):
         tt.ntk(NETS["attention-relu"](), inputs("attention-relu", 2), backend="triton")
+
+
+PROVEN = {"fc-relu": True, "two-pools": True, "residual-strided": True, "fc-erf": False, "layernorm-all": False, "dropout": False}
+
+
+@pytest.mark.parametrize("name", PROVEN)
+def test_a_gpu_is_chosen_for_what_has_run_on_one(name):
+    assert proven(record(NETS[name](), (inputs(name, 1),))) == PROVEN[name]
 
 
 def test_without_cuda_it_says_so(monkeypatch):

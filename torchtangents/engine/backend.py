@@ -1,4 +1,4 @@
-"""Which backend computes a kernel: csrc where it has a rule for every step, the reference otherwise; Triton where it is named."""
+"""Which backend computes a kernel: csrc on the CPU, Triton on CUDA, and the reference where they have no rule for a step."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from .. import cuda, native
+from ..covariance.combine import Combine
 from ..covariance.grid import Planes
-from ..covariance.pointwise import Pointwise
+from ..covariance.kinked import ABReLU
+from ..covariance.laws import Dropout, Gain
+from ..covariance.pointwise import Normalize, Pointwise
 from ..covariance.refusal import NotNative, UnsupportedError
 from ..graph.leaves import hides_tensors, leaves
 from ..graph.program import Program
@@ -26,8 +29,8 @@ def pairs(
 ) -> tuple[Tensor, Tensor | None]:
     """(nngp, ntk) of every pair: (N1, N2, *S1, *S2)."""
     if backend != "reference":
-        compiled = "cpu" if backend == "auto" else backend
-        reason = why_not(first, second, compiled) or (_too_few(first, second) if backend == "auto" else None)
+        compiled = backend if backend != "auto" else "triton" if first.device.type == "cuda" else "cpu"
+        reason = why_not(first, second, compiled) or (_unfit(first, second, compiled) if backend == "auto" else None)
         if reason is None:
             from .operator import Task
 
@@ -57,6 +60,21 @@ def why_not(first: Program, second: Program, backend: str = "cpu") -> str | None
     if any(native.transformed(t) for t in leaves(first, second)):
         return "a transform of torch.func or forward-mode differentiation is active"
     return None
+
+
+def _unfit(first: Program, second: Program, backend: str) -> str | None:
+    """Why the choice falls on the reference although compiled code could."""
+    if backend == "triton" and not proven(first):
+        return "no GPU has run the kernels of its steps yet"
+    return _too_few(first, second)
+
+
+def proven(program: Program) -> bool:
+    """Whether a network is of affine layers, ReLUs, pools and sums, whose kernels were checked on a GPU."""
+    functions = [s for s in program.steps if isinstance(s, Pointwise)]
+    means = any(isinstance(s, Combine) and len(s.biased) > 1 for s in program.steps)
+    plain = not any(isinstance(s, (Dropout, Gain, Normalize)) for s in program.steps)
+    return plain and not means and all(type(s.dual) is ABReLU and s.gain is None for s in functions)
 
 
 def _too_few(first: Program, second: Program) -> str | None:
