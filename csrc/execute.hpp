@@ -3,6 +3,7 @@
 
 #include "operations.hpp"
 #include "stored.hpp"
+#include "sums.hpp"
 
 namespace {
 

@@ -160,20 +160,6 @@ inline void gather_map(const Step& step, const Cells<T>& from, const Cells<T>& t
     }
 }
 
-template <int fields, typename T>
-inline void gather_mix(const Step& step, const Cells<T>* planes, const Cells<T>& to, int y) {
-    T* out = to.origin + y * to.row;
-    for (int s = 0; s < step.source_count; ++s) {
-        const Cells<T>& from = planes[step.sources[s]];
-        const T* in = from.origin + y * from.row;
-        const T weight = T(step.weights[s]);
-        for (int x = 0; x < to.width * fields; ++x) {
-            const Vec<T> v = load(in + x * lanes<T>) * weight;
-            store(out + x * lanes<T>, s ? load(out + x * lanes<T>) + v : v);
-        }
-    }
-}
-
 inline bool is_bent(const Step& step) {  // the fused relu leaves its factor to what follows
     return step.op_count > 1 && step.ops[1].kind == Kind::relu && step.ops[1].c[3] != 0;
 }
