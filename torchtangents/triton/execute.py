@@ -108,8 +108,8 @@ class Prepared:
         held = sum(8 * c.total for c in stored.values()) + sum(4 * p.cells for p in beside.values())
         held = held * (1 + self.ntk) + positions[0] * positions[1] * (1 + self.ntk) * 8
         working = max((part.most() for _, part in launches), default=1)
-        beside = max((part.of_an_input() for _, part in launches), default=0)
-        side = tile or _side(budget(device, _WORK), held + working, 2 * beside)
+        tables = max((part.of_an_input() for _, part in launches), default=0)
+        side = tile or _side(budget(device, _WORK), held + working, 2 * tables)
         n1, n2 = first.batch, second.batch
         out = [torch.empty(n1, n2, positions[0] * positions[1], dtype=first.width, device=device) for _ in range(1 + self.ntk)]
         for rows, columns in watched(tiles(n1, n2, side, self.shared), progress):

@@ -20,6 +20,15 @@ def long(number):
 
 
 @triton.jit
+def block(pairs_of: tl.constexpr, cells_of: tl.constexpr, cells):
+    """The pairs and the cells of a program; one axis of programs, since the others hold no more than 65,535."""
+    number = tl.program_id(0)
+    across = tl.cdiv(cells, cells_of)
+    pairs = number // across * pairs_of + tl.arange(0, pairs_of)[:, None]
+    return pairs, number % across * cells_of + tl.arange(0, cells_of)[None, :]
+
+
+@triton.jit
 def fetch(values, at, mask, field: tl.constexpr, stride, dtype: tl.constexpr):
     """One field of a value; `values` points to each pair's, so that all pairs share the offset."""
     return tl.load(values + field * stride + at, mask=mask, other=0.0).to(dtype)
@@ -39,8 +48,7 @@ def step(
     column0 + b % columns. consts starts with the weights of ADD.
     """
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
-    b = tl.program_id(1) * PB + tl.arange(0, PB)[:, None]
-    n = tl.program_id(0) * CB + tl.arange(0, CB)[None, :]
+    b, n = block(PB, CB, cells)
     inside = n < cells
     which = tl.load(cell + 3 * n, mask=inside, other=0)
     y = tl.load(cell + 3 * n + 1, mask=inside, other=0)
@@ -125,8 +133,7 @@ def chain(
     Numbers of one slot lie beside each other.
     """
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
-    r = tl.program_id(1) * RB + tl.arange(0, RB)[:, None]
-    j = tl.program_id(0) * CB + tl.arange(0, CB)[None, :]
+    r, j = block(RB, CB, n2)
     mask = (r < n1) & (j < n2)
     i = row0 + r
     at = r.to(tl.int64) * n2 + j
@@ -187,8 +194,7 @@ def reduce(
     at0, at1: (target displacements x rows, most, 2) displacement and coordinate in the value, weights beside them (0 for none);
     lookup: (count0, count1, PLACE) planes of the value by displacement from low0, low1; one number each where they are packed.
     """
-    b = tl.program_id(1) * PB + tl.arange(0, PB)[:, None]
-    n = tl.program_id(0) * CB + tl.arange(0, CB)[None, :]
+    b, n = block(PB, CB, cells_out)
     inside = n < cells_out
     mask = inside & (b < pairs)
     which = tl.load(cell + 3 * n, mask=inside, other=0)

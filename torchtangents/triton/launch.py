@@ -111,9 +111,9 @@ def patch(wide: bool) -> int:
     return _PATCH[wide]
 
 
-def grid(cells: int, pairs: int, block: tuple[int, int]) -> tuple[int, int]:
-    """Programs along cells and pairs."""
-    return -(-cells // block[1]), -(-pairs // block[0])
+def grid(cells: int, pairs: int, block: tuple[int, int]) -> tuple[int]:
+    """Programs, those of the same pairs beside each other."""
+    return (-(-cells // block[1]) * -(-pairs // block[0]),)
 
 
 def _power(n: int) -> int:

@@ -105,8 +105,9 @@ def pooled(
     offsets, weights: (MOST, entries of a pair of out) where the entries that each adds up are in a pair of `value`; stride:
     numbers of that.
     """
-    n = tl.program_id(0) * B + tl.arange(0, B)[None, :]
-    b = tl.program_id(1) * PB + tl.arange(0, PB)[:, None]
+    across = tl.cdiv(entries, B)
+    n = tl.program_id(0) % across * B + tl.arange(0, B)[None, :]
+    b = tl.program_id(0) // across * PB + tl.arange(0, PB)[:, None]
     inside = n < entries
     mask = inside & (b < pairs)
     source = value + b.to(tl.int64) * stride

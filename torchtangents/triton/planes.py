@@ -65,8 +65,9 @@ class PackedLaunches:
         return all(one == two and one != (1, 1) and Layout.of(one) for one, two in sizes)
 
     def most(self) -> int:
-        """Bytes of what is kept of a pair."""
-        return sum(4 * self.fields * n * self.packed[level].cells for level, n in self.schedule.most.items())
+        """Bytes of what is kept of a pair, and of sums of its planes in both precisions; so units are fewer than 2^31."""
+        kept = sum(4 * self.fields * n * self.packed[level].cells for level, n in self.schedule.most.items())
+        return kept + 24 * max(p.count for p in self.packed.values())
 
     def of_an_input(self) -> int:
         """Bytes of the tables of one input."""

@@ -13,6 +13,7 @@ from ..engine.segments import Reduction, Segment
 from ..engine.tables import Table
 from . import moves
 from .cells import Cells
+from .launch import grid
 from .packing import Layout, Packed, Plane
 from .reduction import Gathered
 
@@ -112,7 +113,7 @@ class Pooled:
     def add(self, value: Tensor, out: Tensor, pairs: int, first: bool) -> None:
         """out (pairs planes, fields, positions) += its part of value, or its part where it is the first."""
         entries = self.target.cells
-        moves.pooled[(-(-entries // _BLOCK), -(-pairs // _PAIRS))](
+        moves.pooled[grid(entries, pairs, (_PAIRS, _BLOCK))](
             out, value, self.offsets, self.weights, pairs, entries, value.numel() // pairs, HW=self.target.layout.positions,
             MOST=len(self.offsets), HW1=self.source.layout.positions, FIELDS=out.shape[1], ADD=not first, PB=_PAIRS, B=_BLOCK,
         )  # fmt: skip
