@@ -45,7 +45,6 @@ RUNS = {
     "chain": {},
     "exact": {"EXACT": True, "KEEPS": False, "SUMS": True},
     "branches": {"ADDS": True, "SAME": False},
-    "nngp": {"NTK": False, "SUMS": True, "KEEPS": False},
 }
 MOVES = {
     "window": (moves.window, {**PLANE, **HALF, "STEP0": 2, "STEP1": 2, "OFF0": (0, 1, 2), "OFF1": (0, 1, 2), "N0": 3, "N1": 3}),
