@@ -75,33 +75,23 @@ DOUBLE = {"held", "tables", "product", "norm1", "norm2", "target", "weight0", "w
 WHOLE = {"code", "numbered", "offsets", "cell", "plane", "source", "lookup", "at0", "at1"}
 
 
+def operating(kinds, exact, wide):
+    """Options of a kernel with these operations, of four numbers each."""
+    return {"KINDS": kinds, "COUNTS": (4,) * len(kinds), "N": len(kinds), "NTK": True, "EXACT": exact, "WIDE": wide}
+
+
 def jobs():
     for wide in (False, True):
         for name, kinds in (WIDE if wide else NARROW).items():
             for exact in (False, True) if kinds[-1] in (RELU, GAIN, MEANS) else (False,):
-                options = {
-                    "KINDS": kinds,
-                    "COUNTS": (4,) * len(kinds),
-                    "N": len(kinds),
-                    "NTK": True,
-                    "EXACT": exact,
-                    "WIDE": wide,
-                }
+                options = operating(kinds, exact, wide)
                 yield f"map-{name}-{exact}", kernels.step, {**STEP, **options, "GATHER": 0}, wide
         for gather in (1, 2):
             options = {"KINDS": (AFFINE, RELU), "COUNTS": (0, 1), "N": 2, "NTK": True, "EXACT": True, "WIDE": wide}
             yield f"gather-{gather}", kernels.step, {**STEP, **options, "GATHER": gather}, wide
         for name, kinds in (LAYERS | (WIDE if wide else {"norm": NARROW["norm"]})).items():
             for exact in (False, True) if name in LAYERS else (False,):
-                options = {
-                    "KINDS": kinds,
-                    "COUNTS": (4,) * len(kinds),
-                    "N": len(kinds),
-                    **TAIL,
-                    "NTK": True,
-                    "EXACT": exact,
-                    "WIDE": wide,
-                }
+                options = {**TAIL, **operating(kinds, exact, wide)}
                 yield f"chain-{name}-{exact}", kernels.chain, {**CHAIN, **options, "RB": 4 if wide else 8}, wide
         for fields in (0, 2):
             yield f"reduce-{fields}", kernels.reduce, {"NTK": True, "FIELDS": fields, "PB": 4, "CB": 128, **PLANE}, wide

@@ -15,6 +15,7 @@ from ..engine.progress import watched
 from ..engine.segments import Gather
 from . import kernels
 from .launch import Numbers, blocks, grid, operations, patch
+from .moments import operated
 
 _BYTES = 1 << 29  # of a product at a time
 
@@ -33,7 +34,7 @@ class Chain:
         self.norm1 = _second_moments(x1)
         self.norm2 = self.norm1 if shared else _second_moments(x2)
         if {o.kind for o in step.operations} <= {Kind.AFFINE, Kind.RELU}:
-            one, two = (_deviations(step.operations, v) for v in (self.norm1, self.norm2))
+            one, two = (_deviations(v, step.operations) for v in (self.norm1, self.norm2))
             found = Numbers(one, two, [*range(one.shape[1])], [*range(two.shape[1])])
         else:
             found = rules()
@@ -80,14 +81,7 @@ def _second_moments(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=1, dtype=torch.float64).square() / x.shape[1]
 
 
-def _deviations(operations: list[Operation], v: Tensor) -> Tensor:
-    """Standard deviations before every ReLU of affine operations and ReLUs, (N, ReLUs), from second moments of the data."""
-    found = []
-    for o in operations:
-        if o.kind == Kind.RELU:
-            level, bend, _, folded = o.constants
-            found.append(v.clamp_min(0).sqrt())
-            v = v * (level / bend if folded else level)
-        else:
-            v = o.constants[0] * v + o.constants[1]
+def _deviations(v: Tensor, operations: list[Operation]) -> Tensor:
+    """Before every ReLU, (N, ReLUs), from second moments of the data."""
+    found, _ = operated(v, operations)
     return torch.stack(found, 1) if found else v.new_zeros(len(v), 0)

@@ -85,14 +85,13 @@ class Prepared:
         if not self.slots:
             none = torch.zeros(max(self.first.batch, self.second.batch), 0, dtype=torch.float64, device=self.first.device)
             return Numbers(none, none, *begins)
-        if covers(low, list(self.slots)):
-            one = two = deviations(low, list(self.slots), x1, 0)
-            if not self.shared:
-                two = deviations(low, list(self.slots), x2, 1)
-            return Numbers(one, two, *begins)
-        one = two = _kept(self.first, list(self.slots))
-        if not self.shared:
-            two = _kept(self.second, [(low.twin[node], name, root) for node, name, root in self.slots])
+        slots = list(self.slots)
+        if covers(low, slots):
+            one = deviations(low, slots, x1, 0)
+            two = one if self.shared else deviations(low, slots, x2, 1)
+        else:
+            one = _kept(self.first, slots)
+            two = one if self.shared else _kept(self.second, [(low.twin[node], name, root) for node, name, root in slots])
         return Numbers(one, two, *begins)
 
     def _pairs(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..covariance.node import Node
 from ..engine.lowering import Lowering
-from ..engine.operations import Kind
+from ..engine.operations import Kind, Operation
 from ..engine.segments import Gather, Inputs, Segment, Step
 
 Slot = tuple[Node, str, bool]
@@ -38,15 +38,23 @@ def deviations(low: Lowering, slots: list[Slot], x: Tensor, side: int) -> Tensor
         values: dict[int, Tensor] = {}
         for step in segment.steps:
             v = _gathered(low, step, values, x, inputs, side)
-            for o in step.operations:
-                if o.kind == Kind.AFFINE:
-                    v = o.constants[0] * v + o.constants[1]
-                else:
-                    level, bend, _, folded = o.constants
-                    found[o.node, o.slots[0], o.root] = v.clamp_min(0).sqrt().flatten(1)
-                    v = v * (level / bend if folded else level)
-            values[id(step)] = v
+            before, values[id(step)] = operated(v, step.operations)
+            relus = [o for o in step.operations if o.kind == Kind.RELU]
+            found |= {(o.node, o.slots[0], o.root): v.flatten(1) for o, v in zip(relus, before, strict=True)}
     return torch.cat([found[slot] for slot in slots], 1)
+
+
+def operated(v: Tensor, operations: list[Operation]) -> tuple[list[Tensor], Tensor]:
+    """Standard deviations before every ReLU of affine operations and ReLUs, and second moments after all of them."""
+    found = []
+    for o in operations:
+        if o.kind == Kind.AFFINE:
+            v = o.constants[0] * v + o.constants[1]
+        else:
+            level, bend, _, folded = o.constants
+            found.append(v.clamp_min(0).sqrt())
+            v = v * (level / bend if folded else level)
+    return found, v
 
 
 def _gathered(low: Lowering, step: Step, values: dict[int, Tensor], x: Tensor, inputs: Inputs, side: int) -> Tensor:

@@ -89,15 +89,14 @@ class PackedLaunches:
                 one, two = self._tables(run := next(runs), tile, x1, x2)
                 run(memory.get(launch.level, sums), sums if self.summed and launch is self.schedule.launches[-1] else None,
                     one, two, tile, self.ntk, self.exact)  # fmt: skip
+        value = sums if self.summed else memory[self.end][self.schedule.places[len(self.steps) - 1]]
         for target, reduction in self.reductions:
             if isinstance(reduction, Pooled):
-                value = memory[self.end][self.schedule.places[len(self.steps) - 1]]
                 reduction.add(value, tile.beside(target, self.beside[target], 1 + self.ntk), tile.pairs, target not in tile.begun)
                 tile.begun.add(target)
             elif self.summed:
-                reduction.add_sums(sums.double().sum(1), tile.stored[target])
+                reduction.add_sums(value.double().sum(1), tile.stored[target])
             else:
-                value = memory[self.end][self.schedule.places[len(self.steps) - 1]]
                 reduction.add(value, tile.stored[target], self.ntk)
 
     def _reduction(self, r: Reduction, cells: Cells) -> Gathered | Pooled:
@@ -194,7 +193,7 @@ class Launch:
             options["maxnreg"] = _REGISTERS
         resident.run[(-(-units // program),)](
             memory, memory if sums is None else sums, one, two, self.packed.plane, self.code, self.coefficients, units,
-            self.packed.count, tile.columns, memory.stride(0), self.numbers, self.numbers, self.count, self.channels,
+            self.packed.count, tile.columns, memory.stride(0), self.numbers, self.count, self.channels,
             NTK=ntk, EXACT=exact, SUMS=sums is not None, **options,
         )  # fmt: skip
 

@@ -76,9 +76,17 @@ def added(value, at, w, v, R: tl.constexpr, C: tl.constexpr, LN: tl.constexpr):
 
 
 @triton.jit
+def summed(value, on, P: tl.constexpr, LW: tl.constexpr, n: tl.constexpr):
+    """The sum over every plane, (P,)."""
+    of_lane = value[0]
+    for e in tl.static_range(1, n):
+        of_lane += value[e]
+    return tl.sum(tl.reshape(tl.where(on, of_lane, 0.0), (P, LW)), 1)
+
+
+@triton.jit
 def run(
-    memory, sums_of, table1, table2, plane, code, coefficients, units, planes, columns, slot_stride, count1, count2, steps,
-    channels,
+    memory, sums_of, table1, table2, plane, code, coefficients, units, planes, columns, slot_stride, count, steps, channels,
     H: tl.constexpr, W: tl.constexpr, R: tl.constexpr, C: tl.constexpr, LY: tl.constexpr, LX: tl.constexpr, LW: tl.constexpr,
     P: tl.constexpr, NTK: tl.constexpr, EXACT: tl.constexpr, ADDS: tl.constexpr, KEEPS: tl.constexpr, SAME: tl.constexpr,
     SUMS: tl.constexpr,
@@ -95,8 +103,9 @@ def run(
     unit = tl.program_id(0) * P + g // LW
     there = unit < units
     unit = tl.minimum(unit, units - 1)
-    on = g % LW < LN
-    lane = tl.where(on, g % LW, 0)
+    ll = g % LW
+    on = ll < LN
+    lane = tl.where(on, ll, 0)
     pair = unit // planes
     which = unit % planes
     dy = tl.load(plane + 2 * which)
@@ -113,14 +122,13 @@ def run(
     for c in tl.static_range(1, C):
         cols = cols + (tl.where(x + c + dx != W, 1.0, 0.0),)
     cols = cols + (tl.where(on & (x + C < W) & (x + C + dx != W), 1.0, 0.0),)
-    ll = g % LW
     west = tl.reshape(tl.where(ll > 0, ll - 1, 0), (P, LW))
     east = tl.reshape(tl.where(ll < LW - 1, ll + 1, ll), (P, LW))
     north = tl.reshape(tl.where(ll >= LX, ll - LX, ll), (P, LW))
     south = tl.reshape(tl.where(ll + LX < LW, ll + LX, ll), (P, LW))
-    one = table1 + (pair // columns).to(tl.int64) * count1 * TABLE + lane
+    one = table1 + (pair // columns).to(tl.int64) * count * TABLE + lane
     turned = ((ly + dy // R) % LY) * LX + (lx + dx // C) % LX
-    two = table2 + (pair % columns).to(tl.int64) * count2 * TABLE + ((dy % R) * 2 * C + dx % C) * LN + turned
+    two = table2 + (pair % columns).to(tl.int64) * count * TABLE + ((dy % R) * 2 * C + dx % C) * LN + turned
     zero = (g * 0).to(tl.float32)
     K = ()
     T = ()
@@ -231,12 +239,6 @@ def run(
     if SUMS:
         to = sums_of + (tl.program_id(0) * P + tl.arange(0, P)) * (1 + NTK)
         inside = tl.program_id(0) * P + tl.arange(0, P) < units
-        total = zero
-        for e in tl.static_range(R * C):
-            total += K[e]
-        tl.store(to, tl.sum(tl.reshape(tl.where(on, total, 0.0), (P, LW)), 1), mask=inside)
+        tl.store(to, summed(K, on, P, LW, R * C), mask=inside)
         if NTK:
-            total = zero
-            for e in tl.static_range(R * C):
-                total += T[e]
-            tl.store(to + 1, tl.sum(tl.reshape(tl.where(on, total, 0.0), (P, LW)), 1), mask=inside)
+            tl.store(to + 1, summed(T, on, P, LW, R * C), mask=inside)
