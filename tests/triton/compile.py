@@ -1,6 +1,7 @@
 """Compiles every kernel ahead of time, without a GPU, and prints a JSON line of its registers and local memory for each."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -40,16 +41,34 @@ WIDE = {
 }
 PLANE = {"H": 32, "W": 32, "R": 8, "C": 4, "LY": 4, "LX": 8}  # the largest that a warp holds
 HALF = {"H1": 16, "W1": 16, "R1": 4, "C1": 2, "LY1": 4, "LX1": 8}
-RUN = {**PLANE, "LW": 32, "P": 4, "NTK": True, "EXACT": False, "ADDS": False, "KEEPS": True, "SAME": True, "SUMS": False}
+RUN = {
+    **PLANE,
+    "LW": 32,
+    "V": 4,
+    "P": 4,
+    "NTK": True,
+    "EXACT": False,
+    "ADDS": False,
+    "KEEPS": True,
+    "SAME": True,
+    "SUMS": False,
+    "HALVED": False,
+    "WIDE": 0,
+}
+QUARTER = {"H": 16, "W": 16, "R": 4, "C": 2, "V": 1}
 RUNS = {
-    "chain": {},
     "exact": {"EXACT": True, "KEEPS": False, "SUMS": True},
     "branches": {"ADDS": True, "SAME": False},
+    "halved": {"KEEPS": False, "HALVED": True},
+    "near": {"KEEPS": False, "HALVED": True, "V": 1, "WIDE": 2},
+    "double": {**QUARTER, "ADDS": True, "WIDE": 1},
 }
+POOLED = {"MOST": 9, "HW1": 1024, "NTK": True, "ADD": True, "PB": 4, "B": 128}
 MOVES = {
     "window": (moves.window, {**PLANE, **HALF, "STEP0": 2, "STEP1": 2, "OFF0": (0, 1, 2), "OFF1": (0, 1, 2), "N0": 3, "N1": 3}),
     "stored": (moves.stored, {**PLANE, "PACKED": True}),
-    "pooled": (moves.pooled, {"HW": 256, "MOST": 16, "HW1": 1024, "ADD": True, "PB": 4, "B": 128}),
+    "pooled": (moves.pooled, {**POOLED, "HW": 256, "UNIFORM": True}),
+    "cells": (moves.pooled, {**POOLED, "HW": 0, "UNIFORM": False}),
 }
 DATA = {
     "memory",
@@ -58,7 +77,6 @@ DATA = {
     "table2",
     "coefficients",
     "packed",
-    "weights",
     "consts",
     "out",
     "first",
@@ -71,8 +89,8 @@ DATA = {
     "ntk",
     "value",
 }
-DOUBLE = {"held", "tables", "product", "norm1", "norm2", "target", "weight0", "weight1"}
-WHOLE = {"code", "numbered", "offsets", "cell", "plane", "source", "lookup", "at0", "at1"}
+DOUBLE = {"held", "weights", "tables", "product", "norm1", "norm2", "target", "weight0", "weight1"}
+WHOLE = {"code", "numbered", "offsets", "cell", "place", "plane", "source", "lookup", "at0", "at1"}
 
 
 def operating(kinds, exact, wide):
@@ -80,7 +98,8 @@ def operating(kinds, exact, wide):
     return {"KINDS": kinds, "COUNTS": (4,) * len(kinds), "N": len(kinds), "NTK": True, "EXACT": exact, "WIDE": wide}
 
 
-def jobs():
+def jobs(largest):
+    """Names, kernels, their constants, and whether they are of double precision; `largest`: runs of planes of 32 x 32 too."""
     for wide in (False, True):
         for name, kinds in (WIDE if wide else NARROW).items():
             for exact in (False, True) if kinds[-1] in (RELU, GAIN, MEANS) else (False,):
@@ -96,21 +115,12 @@ def jobs():
         for fields in (0, 2):
             yield f"reduce-{fields}", kernels.reduce, {"NTK": True, "FIELDS": fields, "PB": 4, "CB": 128, **PLANE}, wide
     for name, options in RUNS.items():
-        yield f"run-{name}", resident.run, {**RUN, **options}, False
+        yield f"run-{name}", resident.run, {**RUN, **options, **({} if largest else QUARTER)}, options.get("WIDE", 0) > 0
     for name, (kernel, options) in MOVES.items():
-        yield name, kernel, {"B": 512, "FIELDS": 2, **options}, False
-        yield f"ones-{name}", kernel, ones(kernel, {"B": 512, "FIELDS": 2, **options}), False
-    yield (
-        "ones-run",
-        resident.run,
-        ones(resident.run, {**RUN, **{"H": 2, "W": 2, "R": 1, "C": 1, "LY": 2, "LX": 2, "LW": 4}}),
-        False,
-    )
+        given = {"B": 512, "FIELDS": 2, **options}
+        yield name, kernel, {n: v for n, v in given.items() if n in kernel.arg_names}, name == "cells"
     one = {"KINDS": (AFFINE, RELU), "COUNTS": (0, 1), "N": 2, "NTK": True, "EXACT": True, "WIDE": False}
-    for gather in range(3):
-        yield f"ones-gather-{gather}", kernels.step, ones(kernels.step, {**STEP, **one, "GATHER": gather}), False
     yield "ones-chain", kernels.chain, ones(kernels.chain, {**CHAIN, **TAIL, **one, "RB": 8}), False
-    yield "ones-reduce", kernels.reduce, ones(kernels.reduce, {"NTK": True, "FIELDS": 0, "PB": 4, "CB": 128, **PLANE}), False
 
 
 def ones(kernel, constants):
@@ -133,9 +143,13 @@ def type_of(name, constants, wide):
 
 def main(capability):
     tool = next(Path(triton.__file__).parent.glob("backends/nvidia/bin/cuobjdump*"))
-    for name, kernel, constants, wide in jobs():
+    for name, kernel, constants, wide in jobs(capability == 90 or os.environ.get("TORCHTANGENTS_LONG") == "1"):
         signature = {a: type_of(a, constants, wide) for a in kernel.arg_names}
-        code = triton.compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", capability, 32)).asm["cubin"]
+        options = {"enable_fp_fusion": True}
+        if name == "run-halved":
+            options["maxnreg"] = 128
+        target = GPUTarget("cuda", capability, 32)
+        code = triton.compile(ASTSource(kernel, signature, constants), target=target, options=options).asm["cubin"]
         with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
             file.write(code)
             file.flush()

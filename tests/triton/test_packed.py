@@ -97,6 +97,26 @@ def test_what_memory_held_before_does_not_count(name, packed, monkeypatch):
     assert packed
 
 
+@pytest.mark.parametrize("name", ["residual-strided", "two-pools"])
+def test_a_warp_takes_planes_one_after_the_other(name, packed, monkeypatch):
+    monkeypatch.setattr(planes, "_BLOCK", 64)
+    monkeypatch.setattr(planes, "_PROGRAMS", 1)
+    agree(NETS[name](), inputs(name, 2, seed=1).float())
+    assert packed
+
+
+def test_an_exact_plane_that_registers_do_not_hold_goes_step_by_step(packed, monkeypatch):
+    monkeypatch.setattr(planes, "_MOST", 8)
+    agree(NETS["two-pools"](), inputs("two-pools", 2, seed=1).float())
+    assert {p.exact for p in packed} == {False}
+
+
+def test_pools_of_two_read_sums(packed):
+    layers = [*chain(3, depth=1)[:2], tt.nn.AvgPool2d(2), tt.nn.Conv2d(2, 2, 3, padding=1), tt.nn.ReLU(), tt.nn.AvgPool2d((2, 4))]
+    agree(torch.nn.Sequential(*layers, torch.nn.Flatten(), tt.nn.Linear(16, 1)), pictures(2, 2, 16, 16))
+    assert {(p.wide, p.halved) for p in packed} >= {(0, True), (2, True)}
+
+
 def test_other_slopes_and_no_bias(packed):
     net = chain(3, b_std=0.0)
     net[1], net[3] = tt.nn.LeakyReLU(0.3), tt.nn.Abs()

@@ -25,19 +25,23 @@ def test_a_plane_that_a_warp_cannot_hold_has_no_layout(size):
     assert Layout.of(size) is None
 
 
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_a_displaced_plane_lies_in_a_table_at_a_constant_distance(size):
-    layout = Layout.of(size)
-    (h, w), (r, c), (ly, lx) = size, layout.tile, layout.lanes
-    table = layout.doubled.reshape(2 * r, 2 * c, ly, lx)
+def test_a_displaced_plane_lies_in_a_table_at_a_constant_distance(size, wide):
+    layout = Layout.of(size, wide)
+    (h, w), (r, c), (ly, lx), v = size, layout.tile, layout.lanes, layout.vector
+    own, turned = layout.own.reshape(r, c // v, ly, lx, v), layout.turned.reshape(-1, 2 * r, c // v * (1 + (v == 1)), ly, lx, v)
     place = {p: i for i, p in enumerate(np.argsort(layout.places))}
     for dy, dx in [(0, 0), (h - 1, w - 1), (h // 2, w // 3), (min(1, h - 1), 0)]:
+        shift, more = (dx % c, 0) if v > 1 else (0, dx % c)
         for p, at in place.items():
             y, x = divmod(int(p), w)
             element, lane = divmod(at, ly * lx)
-            row, column = element // c + dy % r, element % c + dx % c
-            found = table[row, column, (lane // lx + dy // r) % ly, (lane % lx + dx // c) % lx]
-            assert found == (y + dy) % h * w + (x + dx) % w
+            row, column = divmod(element, c)
+            assert own[row, column // v, lane // lx, lane % lx, column % v] == p
+            there = (lane // lx + dy // r) % ly, (lane % lx + dx // c) % lx
+            column += more
+            assert turned[(shift, row + dy % r, column // v, *there, column % v)] == (y + dy) % h * w + (x + dx) % w
 
 
 def test_planes_that_differ_by_the_size_share_one():

@@ -8,11 +8,8 @@ import torch
 from torch import Tensor
 
 from .. import cuda, native
-from ..covariance.combine import Combine
 from ..covariance.grid import Planes
-from ..covariance.kinked import ABReLU
-from ..covariance.laws import Dropout, Gain
-from ..covariance.pointwise import Normalize, Pointwise
+from ..covariance.pointwise import Pointwise
 from ..covariance.refusal import NotNative, UnsupportedError
 from ..graph.leaves import hides_tensors, leaves
 from ..graph.program import Program
@@ -64,17 +61,7 @@ def why_not(first: Program, second: Program, backend: str = "cpu") -> str | None
 
 def _unfit(first: Program, second: Program, backend: str) -> str | None:
     """Why the choice falls on the reference although compiled code could."""
-    if backend == "triton" and not proven(first):
-        return "no GPU has run the kernels of its steps yet"
     return _too_few(first, second)
-
-
-def proven(program: Program) -> bool:
-    """Whether a network is of affine layers, ReLUs, pools and sums, whose kernels were checked on a GPU."""
-    functions = [s for s in program.steps if isinstance(s, Pointwise)]
-    means = any(isinstance(s, Combine) and len(s.biased) > 1 for s in program.steps)
-    plain = not any(isinstance(s, (Dropout, Gain, Normalize)) for s in program.steps)
-    return plain and not means and all(type(s.dual) is ABReLU and s.gain is None for s in functions)
 
 
 def _too_few(first: Program, second: Program) -> str | None:

@@ -14,7 +14,7 @@ from ..engine.products import CLOSE
 from ..engine.progress import watched
 from ..engine.segments import Gather
 from . import kernels
-from .launch import Numbers, blocks, grid, operations, patch
+from .launch import FUSED, Numbers, blocks, grid, operations, patch
 from .moments import operated
 
 _BYTES = 1 << 29  # of a product at a time
@@ -67,7 +67,7 @@ class Chain:
                 product, out[0][i], out[-1][i], self.norm1, self.norm2, x1, x2, self.numbers.one, self.numbers.two,
                 self.table.slots, self.table.consts, self.table.tables, len(product), n2, i.start, channels, CLOSE[torch.float64],
                 NTK=self.ntk, EXACT=self.exact, WIDE=self.wide, SHARED=self.shared, RB=block[0], CB=block[1],
-                **self.table.repeated,
+                **self.table.repeated, **FUSED,
             )  # fmt: skip
         if self.shared:
             for part in out:

@@ -52,6 +52,26 @@ def ratio(u, WIDE: tl.constexpr):
 
 
 @triton.jit
+def root(near, total, WIDE: tl.constexpr):
+    """h = sqrt(near / total), and h^2. WIDE 2: double precision of what fits single, where one Newton step of each of two
+    approximations leaves 1e-13, and neither a division nor a root is called."""
+    if WIDE == 2:
+        r = tl.rsqrt(tl.maximum(total.to(tl.float32), 1.2e-38))
+        inverse = (r * r).to(tl.float64)
+        u = near * (inverse + inverse * (1.0 - total * inverse))
+        s = tl.rsqrt(tl.maximum(u.to(tl.float32), 1.2e-38)).to(tl.float64)
+        h = u * s
+        h += 0.5 * s * (u - h * h)
+    elif WIDE:
+        u = near / total
+        h = tl.sqrt(u)
+    else:
+        h = tl.sqrt(near) * tl.rsqrt(total)
+        u = h * h
+    return h, u
+
+
+@triton.jit
 def angle(x, y, k, e, EXACT: tl.constexpr, WIDE: tl.constexpr):
     """m = x y, a = |k|, a + m, m - a, and h = tan(theta / 2), h^2 of the acute angle; inputs of length 0 have angle 0."""
     m = x * y
@@ -72,12 +92,7 @@ def angle(x, y, k, e, EXACT: tl.constexpr, WIDE: tl.constexpr):
         near = tl.where(k > m * 0.5, tl.minimum(close, m), near)
     elif WIDE:  # equal but for rounding: flat ground, positions that circular padding repeats
         near = tl.where(near > m * 3.552713678800501e-15, near, 0.0)
-    if WIDE:
-        u = near / total
-        h = tl.sqrt(u)
-    else:
-        h = tl.sqrt(near) * tl.rsqrt(total)
-        u = h * h
+    h, u = root(near, total, WIDE)
     return m, a, total, near, h, u
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ from ..engine.lowering import Lowering
 from ..engine.memory import budget
 from ..engine.needs import pair_needs
 from ..engine.numbers import kept_names, numbers_by_rules
-from ..engine.operations import has_closed_form
+from ..engine.operations import Kind, has_closed_form
 from ..engine.progress import watched
 from ..engine.segments import Segment
 from ..engine.tiles import mirrored, tiles, transposed
@@ -33,6 +34,7 @@ from .pooling import stored_packed
 from .segment import Launches, Tile
 
 _WORK = 1 << 26 if interpreted() else 1 << 34  # bytes of a tile: a launch takes longer to ask for than to run on fewer
+_SMALL = 1e-6
 
 
 class Prepared:
@@ -60,9 +62,18 @@ class Prepared:
 
     def run(self, tile: int | None, progress: bool | None) -> tuple[Tensor, Tensor | None]:
         """(nngp, ntk) of every pair, dense over what positions are left."""
+        device = self.first.device
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():  # where Triton launches
+            return self._run(tile, progress)
+
+    def _run(self, tile: int | None, progress: bool | None) -> tuple[Tensor, Tensor | None]:
         first, second, low = self.first, self.second, self.low
         x1 = low.inputs1.rows()
         x2 = x1 if self.shared else low.inputs2.rows()
+        self.factor = _factor(low, x1, x2) if self.single else 1.0
+        if self.factor != 1.0:
+            x1, x2 = (x * self.factor for x in (x1, x2))
+            x2 = x1 if self.shared else x2
         if low.by_product and Chain.fits(low):
             chain = Chain(low, self.ntk, lambda: self._numbers(x1, x2), self._place, x1, x2, self.shared)
             parts = chain.run(tile, progress)
@@ -72,6 +83,8 @@ class Prepared:
             parts = self._pairs(x1, x2, narrow, wide, tile, progress)
         shape = (first.batch, second.batch, *first.root.size, *second.root.size)
         results = [p.view(shape).to(self.width) for p in parts]
+        if self.factor != 1.0:
+            results = [r * self.factor**-2 for r in results]
         return results[0], results[1] if self.ntk else None
 
     def _place(self, node: Node, name: str, root: bool) -> int:
@@ -90,8 +103,8 @@ class Prepared:
             one = deviations(low, slots, x1, 0)
             two = one if self.shared else deviations(low, slots, x2, 1)
         else:
-            one = _kept(self.first, slots)
-            two = one if self.shared else _kept(self.second, [(low.twin[node], name, root) for node, name, root in slots])
+            one = _kept(self.first, slots) * self.factor
+            two = one if self.shared else _kept(self.second, [(low.twin[node], *slot) for node, *slot in slots]) * self.factor
         return Numbers(one, two, *begins)
 
     def _pairs(
@@ -100,7 +113,7 @@ class Prepared:
         first, second, low = self.first, self.second, self.low
         device = first.device
         groups = [(segment, self._groups(segment)) for segment in low.segments]
-        stored, beside = self._stored([(s, [(g.packed, g.planes) for g in found]) for s, found in groups])
+        stored, beside = self._stored([(s, [(g.packed and not g.wide, g.planes) for g in found]) for s, found in groups])
         launches = [(s, self._launches(s, g, stored, beside, narrow, wide)) for s, found in groups for g in found]
         outputs = low.sizes(low.root)
         positions = [math.prod(s) for s in outputs]
@@ -113,14 +126,19 @@ class Prepared:
         out = [torch.empty(n1, n2, positions[0] * positions[1], dtype=first.width, device=device) for _ in range(1 + self.ntk)]
         for rows, columns in watched(tiles(n1, n2, side, self.shared), progress):
             parts = self._tile(rows, columns, launches, stored, x1, x2, positions)
-            for whole, part in zip(out, parts, strict=True):
-                part = part.view(rows.stop - rows.start, columns.stop - columns.start, *first.root.size, *second.root.size)
-                part = mirrored(part, self.shared and rows == columns, len(first.root.size))
-                whole[rows, columns] = part.flatten(2) if part.ndim > 2 else part[..., None]
-                if self.shared and rows != columns:
-                    turned = transposed(part, first)
-                    whole[columns, rows] = turned.flatten(2) if turned.ndim > 2 else turned[..., None]
+            self._place_tile(out, parts, rows, columns)
         return out
+
+    def _place_tile(self, out: list[Tensor], parts: list[Tensor], rows: slice, columns: slice) -> None:
+        """A tile of the results, and what mirrors it."""
+        first = self.first
+        for whole, part in zip(out, parts, strict=True):
+            part = part.view(rows.stop - rows.start, columns.stop - columns.start, *first.root.size, *self.second.root.size)
+            part = mirrored(part, self.shared and rows == columns, len(first.root.size))
+            whole[rows, columns] = part.flatten(2) if part.ndim > 2 else part[..., None]
+            if self.shared and rows != columns:
+                turned = transposed(part, first)
+                whole[columns, rows] = turned.flatten(2) if turned.ndim > 2 else turned[..., None]
 
     def _tile(
         self, rows: slice, columns: slice, launches: list[tuple[Segment, Launches | PackedLaunches]],
@@ -148,8 +166,11 @@ class Prepared:
         planes: dict[tuple[bool, bool], list[tuple[int, int]]] = {}
         for d0, d1, double, exact in segment.planes:
             planes.setdefault((double or not self.single, exact), []).append((d0, d1))
-        fits = PackedLaunches.fits(self.low, segment)
-        return [Group(double, exact, fits and not double, found) for (double, exact), found in planes.items()]
+        out = []
+        for (double, exact), found in planes.items():
+            wide = int(double) + (double and self.single)
+            out.append(Group(wide, exact, PackedLaunches.fits(self.low, segment, wide, 1 + self.ntk + exact), found))
+        return out
 
     def _stored(
         self, groups: list[tuple[Segment, list[tuple[bool, list[Plane]]]]]
@@ -170,17 +191,18 @@ class Prepared:
         wide: Numbers,
     ) -> Launches | PackedLaunches:  # fmt: skip
         low, ntk, place, device = self.low, self.ntk, self._place, self.first.device
+        numbers = wide if group.wide else narrow
+        given = low, segment, group.planes, group.wide, group.exact, ntk, stored
         if group.packed:
-            return PackedLaunches(low, segment, group.planes, group.exact, ntk, stored, beside, narrow, place, device)
-        numbers = wide if group.double else narrow
-        return Launches(low, segment, group.planes, group.double, group.exact, ntk, stored, numbers, place, device)
+            return PackedLaunches(*given, beside, numbers, place, device)
+        return Launches(*given, numbers, place, device)
 
 
 @dataclass(frozen=True)
 class Group:
     """Planes of a segment that are computed alike."""
 
-    double: bool
+    wide: int  # 0 single, 1 double, 2 double of numbers that fit single
     exact: bool
     packed: bool
     planes: list[Plane]
@@ -189,6 +211,18 @@ class Group:
 def _side(most: int, of_a_pair: int, of_an_input: int) -> int:
     """Inputs of each side of a tile: of_a_pair n^2 + of_an_input n <= most."""
     return max(1, int((math.sqrt(of_an_input**2 + 4.0 * of_a_pair * most) - of_an_input) / (2 * max(of_a_pair, 1))))
+
+
+def _factor(low: Lowering, x1: Tensor, x2: Tensor) -> float:
+    """The power of two that small data are multiplied by, where that changes nothing else: networks of ReLUs without biases.
+
+    Distances of near-duplicates are 1e-14 of variances; GPUs take what is below 1e-38 for 0.
+    """
+    operations = [o for segment in low.segments for step in segment.steps for o in step.operations]
+    if any(o.kind not in (Kind.AFFINE, Kind.RELU) or (o.kind == Kind.AFFINE and any(o.constants[1::2])) for o in operations):
+        return 1.0
+    largest = max((float(x.abs().max()) for x in (x1, x2) if x.numel()), default=0.0)
+    return 2.0 ** -math.frexp(largest)[1] if 0.0 < largest < _SMALL else 1.0
 
 
 def _kept(program: Program, slots: list[tuple[Node, str, bool]]) -> Tensor:

@@ -11,12 +11,14 @@ from .moves import PLACE, located
 from .operations import CONSTANTS, SLOTS, operate
 
 MAP, INPUT, ADD = map(tl.constexpr, range(3))
-
-
-@triton.jit
-def long(number):
-    """An argument as int64, also where Triton has made it a constant."""
-    return tl.full((), number, tl.int64)
+# whole numbers that are not compiled in, so that a ragged tile is no other kernel
+_STEP = [
+    "pairs", "columns", "row0", "column0", "cells", "cells_in", "width1", "width2", "positions1", "positions2", "row1", "row2",
+    "channels",
+]  # fmt: skip
+_REDUCE = [
+    "pairs", "cells", "cells_out", "cells_in", "stride", "rows0", "rows1", "low0", "low1", "count0", "count1", "most0", "most1",
+]  # fmt: skip
 
 
 @triton.jit
@@ -34,7 +36,7 @@ def fetch(values, at, mask, field: tl.constexpr, stride, dtype: tl.constexpr):
     return tl.load(values + field * stride + at, mask=mask, other=0.0).to(dtype)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_STEP)
 def step(
     out, first, second, x1, x2, numbers1, numbers2, cell, plane, source, slots, consts, tables,
     pairs, columns, row0, column0, cells, cells_in, width1, width2, positions1, positions2, row1, row2, channels,
@@ -62,7 +64,7 @@ def step(
     j = column0 + b % columns
     first += b.to(tl.int64) * cells_in
     second += b.to(tl.int64) * cells_in
-    stride = long(pairs) * cells_in
+    stride = pairs.to(tl.int64) * cells_in
     k = tl.zeros((PB, CB), dtype)
     t = tl.zeros((PB, CB), dtype)
     e = tl.zeros((PB, CB), dtype)
@@ -112,7 +114,7 @@ def step(
         KINDS, COUNTS, N, NTK, EXACT, WIDE,
     )  # fmt: skip
     to = out + b.to(tl.int64) * cells + n
-    stride_out = long(pairs) * cells
+    stride_out = pairs.to(tl.int64) * cells
     tl.store(to, k, mask=mask)
     if NTK:
         tl.store(to + stride_out, t, mask=mask)
@@ -181,21 +183,21 @@ def chain(
         tl.store(ntk + at, t, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_REDUCE)
 def reduce(
-    target, value, cell, plane, lookup, at0, at1, weight0, weight1, pairs, cells_out, cells_in, stride, rows0, rows1, low0, low1,
-    count0, count1, most0, most1, NTK: tl.constexpr, FIELDS: tl.constexpr, PB: tl.constexpr, CB: tl.constexpr, H: tl.constexpr,
-    W: tl.constexpr, R: tl.constexpr, C: tl.constexpr, LY: tl.constexpr, LX: tl.constexpr,
+    target, value, cell, place, plane, lookup, at0, at1, weight0, weight1, pairs, cells, cells_out, cells_in, stride, rows0,
+    rows1, low0, low1, count0, count1, most0, most1, NTK: tl.constexpr, FIELDS: tl.constexpr, PB: tl.constexpr,
+    CB: tl.constexpr, H: tl.constexpr, W: tl.constexpr, R: tl.constexpr, C: tl.constexpr, LY: tl.constexpr, LX: tl.constexpr,
 ):  # fmt: skip
-    """target += A1 value A2^T: for every cell of the target the entries of both axes that it adds up.
+    """target += A1 value A2^T: for some cells of the target, which are at `place`, the entries of both axes that they add up.
 
     FIELDS: of packed planes (moves.py), (pairs, planes, FIELDS, H W), `stride` between fields; 0 where cells lie plane by plane.
 
     at0, at1: (target displacements x rows, most, 2) displacement and coordinate in the value, weights beside them (0 for none);
     lookup: (count0, count1, PLACE) planes of the value by displacement from low0, low1; one number each where they are packed.
     """
-    b, n = block(PB, CB, cells_out)
-    inside = n < cells_out
+    b, n = block(PB, CB, cells)
+    inside = n < cells
     mask = inside & (b < pairs)
     which = tl.load(cell + 3 * n, mask=inside, other=0)
     y = tl.load(cell + 3 * n + 1, mask=inside, other=0)
@@ -219,19 +221,19 @@ def reduce(
                 known = known & (number >= 0)
                 at = start + number * (FIELDS * H * W) + located(r, s, R, C, LY, LX)
             else:
-                place = lookup + PLACE * (d0 * count1 + d1)
-                known = known & (tl.load(place + 5, mask=known, other=0) != 0)
-                wide = tl.load(place + 4, mask=known, other=0)
-                origin = tl.load(place, mask=known, other=0)
-                r_in = r - tl.load(place + 1, mask=known, other=0)
-                s_in = s - tl.load(place + 2, mask=known, other=0)
+                found = lookup + PLACE * (d0 * count1 + d1)
+                known = known & (tl.load(found + 5, mask=known, other=0) != 0)
+                wide = tl.load(found + 4, mask=known, other=0)
+                origin = tl.load(found, mask=known, other=0)
+                r_in = r - tl.load(found + 1, mask=known, other=0)
+                s_in = s - tl.load(found + 2, mask=known, other=0)
                 at = start + origin + r_in * wide + s_in
             valid = mask & known
             k += w0 * w1 * fetch(value, at, valid, 0, stride, tl.float64)
             if NTK:
                 t += w0 * w1 * fetch(value, at, valid, 1, stride, tl.float64)
-    to = target + b.to(tl.int64) * cells_out + n
-    stride_out = long(pairs) * cells_out
+    to = target + b.to(tl.int64) * cells_out + tl.load(place + n, mask=inside, other=0)
+    stride_out = pairs.to(tl.int64) * cells_out
     tl.store(to, tl.load(to, mask=mask, other=0.0) + k, mask=mask)
     if NTK:
         tl.store(to + stride_out, tl.load(to + stride_out, mask=mask, other=0.0) + t, mask=mask)

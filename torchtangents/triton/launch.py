@@ -17,6 +17,7 @@ _CONSTANTS = 6
 _TILE = 1 << 16 if interpreted() else 128  # pairs x cells of a program: few registers (32 in double), many warps
 _PATCH = (1 << 16, 1 << 16) if interpreted() else (1024, 512)  # the same of a chain, in single and double precision
 _ACROSS = 1 << 12 if interpreted() else 128
+FUSED = {"enable_fp_fusion": True}  # multiply-adds in one instruction, which Triton does not do unless it is asked
 _FOLDED = 13  # a ReLU with its constant factor in what reads it
 _RATIONAL = {
     Kind.AFFINE,

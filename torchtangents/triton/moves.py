@@ -28,7 +28,7 @@ def displaced(plane, which, y, x, mask, H: tl.constexpr, W: tl.constexpr):
     return tl.where(y + dy < H, dy, dy - H), tl.where(x + dx < W, dx, dx - W)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("total", "planes", "planes_in"))
 def window(
     out, value, plane, lookup, total, planes, planes_in,
     H: tl.constexpr, W: tl.constexpr, R: tl.constexpr, C: tl.constexpr, LY: tl.constexpr, LX: tl.constexpr, H1: tl.constexpr,
@@ -51,7 +51,7 @@ def window(
     source = value + (pair * planes_in + number) * (FIELDS * H1 * W1)
     target = out + unit * (FIELDS * H * W) + rest
     for field in tl.static_range(FIELDS):
-        total_of = tl.zeros((B,), tl.float32)
+        total_of = tl.zeros((B,), out.dtype.element_ty)
         for a in tl.static_range(N0):
             r = y * STEP0 + OFF0[a]
             for c in tl.static_range(N1):
@@ -62,7 +62,7 @@ def window(
         tl.store(target + field * (H * W), total_of, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("total", "planes", "planes_in", "cells_in", "stride"))
 def stored(
     out, held, packed, plane, lookup, numbered, total, planes, planes_in, cells_in, stride,
     H: tl.constexpr, W: tl.constexpr, R: tl.constexpr, C: tl.constexpr, LY: tl.constexpr, LX: tl.constexpr,
@@ -88,42 +88,68 @@ def stored(
     number = tl.load(numbered + (d0 + H) % H * W + (d1 + W) % W, mask=mask & PACKED, other=-1)
     beside = packed + (unit // planes * planes_in + number) * (FIELDS * H * W) + rest
     for field in tl.static_range(FIELDS):
-        found = tl.load(source + field * stride, mask=valid, other=0.0).to(tl.float32)
+        found = tl.load(source + field * stride, mask=valid, other=0.0).to(out.dtype.element_ty)
         if PACKED:
             found += tl.load(beside + field * (H * W), mask=mask & (number >= 0), other=0.0)
         tl.store(target + field * (H * W), found, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("pairs", "entries", "stride"))
 def pooled(
     out, value, offsets, weights, pairs, entries, stride,
-    HW: tl.constexpr, MOST: tl.constexpr, HW1: tl.constexpr, FIELDS: tl.constexpr, ADD: tl.constexpr, PB: tl.constexpr,
-    B: tl.constexpr,
+    HW: tl.constexpr, MOST: tl.constexpr, HW1: tl.constexpr, NTK: tl.constexpr, ADD: tl.constexpr, UNIFORM: tl.constexpr,
+    PB: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
-    """out <- A1 value A2^T (+ out where ADD), both packed, in single precision.
+    """out <- what every entry adds up of packed planes (+ out where ADD): packed planes of HW positions, or cells where HW is 0.
 
-    offsets, weights: (MOST, entries of a pair of out) where the entries that each adds up are in a pair of `value`; stride:
-    numbers of that.
+    offsets, weights: (MOST, entries of a pair of out) where that is in a pair of `value`, -1 for nothing; stride: numbers of a
+    pair; UNIFORM: all weights are one number, which is all that `weights` holds.
     """
+    dtype: tl.constexpr = value.dtype.element_ty
     across = tl.cdiv(entries, B)
-    n = tl.program_id(0) % across * B + tl.arange(0, B)[None, :]
-    b = tl.program_id(0) // across * PB + tl.arange(0, PB)[:, None]
+    n = tl.program_id(0) % across * B + tl.arange(0, B)
+    pair = tl.program_id(0) // across * PB
     inside = n < entries
-    mask = inside & (b < pairs)
-    source = value + b.to(tl.int64) * stride
-    k = tl.zeros((PB, B), tl.float32)
-    t = tl.zeros((PB, B), tl.float32)
+    source = value + pair.to(tl.int64) * stride
+    k = ()
+    t = ()
+    for _ in tl.static_range(PB):
+        k = k + (tl.zeros((B,), dtype),)
+        t = t + (tl.zeros((B,), dtype),)
     for m in tl.static_range(MOST):
-        at = tl.load(offsets + m * entries + n, mask=inside, other=0)
-        w = tl.load(weights + m * entries + n, mask=inside, other=0.0)
-        k += w * tl.load(source + at, mask=mask, other=0.0)
-        if FIELDS > 1:
-            t += w * tl.load(source + (at + HW1), mask=mask, other=0.0)
-    target = out + b.to(tl.int64) * (entries * FIELDS) + n // HW * (FIELDS * HW) + n % HW
-    if ADD:
-        k += tl.load(target, mask=mask, other=0.0)
-    tl.store(target, k, mask=mask)
-    if FIELDS > 1:
+        at = tl.load(offsets + m * entries + n, mask=inside, other=-1)
+        if UNIFORM:
+            w = 1.0
+        else:
+            w = tl.load(weights + m * entries + n, mask=inside, other=0.0).to(dtype)
+        nk = ()
+        nt = ()
+        for b in tl.static_range(PB):  # a pair after the other, which share the offsets
+            there = (at >= 0) & (n * 0 + pair + b < pairs)
+            nk = nk + (k[b] + w * tl.load(source + tl.full((), b, tl.int64) * stride + at, mask=there, other=0.0),)
+            if NTK:
+                nt = nt + (t[b] + w * tl.load(source + tl.full((), b, tl.int64) * stride + (at + HW1), mask=there, other=0.0),)
+            else:
+                nt = nt + (t[b],)
+        k = nk
+        t = nt
+    w = tl.load(weights).to(dtype) if UNIFORM else 1.0
+    if HW:
+        place = n // HW * ((1 + NTK) * HW) + n % HW
+        own = entries.to(tl.int64) * (1 + NTK)
+        field = tl.full((), HW, tl.int64)
+    else:
+        place = n
+        own = entries.to(tl.int64)
+        field = pairs.to(tl.int64) * entries
+    for b in tl.static_range(PB):
+        mask = inside & (n * 0 + pair + b < pairs)
+        target = out + (pair + b).to(tl.int64) * own + place
+        before = 0.0
         if ADD:
-            t += tl.load(target + HW, mask=mask, other=0.0)
-        tl.store(target + HW, t, mask=mask)
+            before = tl.load(target, mask=mask, other=0.0)
+        tl.store(target, w * k[b] + before, mask=mask)
+        if NTK:
+            if ADD:
+                before = tl.load(target + field, mask=mask, other=0.0)
+            tl.store(target + field, w * t[b] + before, mask=mask)

@@ -27,9 +27,10 @@ class Layout:
 
     size: Plane
     lanes: Plane
+    vector: int = 1  # columns of a lane that lie beside each other in a table, which one instruction reads
 
     @staticmethod
-    def of(size: Plane) -> Layout | None:
+    def of(size: Plane, wide: bool = False) -> Layout | None:
         """The layout with the most lanes at work, tall rather than wide; None where a warp cannot hold a plane."""
         found = [
             (ly * lx, -abs(size[0] // ly - 2 * (size[1] // lx)), ly, lx)
@@ -37,7 +38,11 @@ class Layout:
             for lx in range(1, _LANES // ly + 1)
             if size[0] % ly == 0 and size[1] % lx == 0 and size[0] * size[1] // (ly * lx) <= _MOST
         ]
-        return Layout(size, max(found)[2:]) if found else None
+        if not found:
+            return None
+        lanes = max(found)[2:]
+        columns = size[1] // lanes[1]
+        return Layout(size, lanes, 1 if wide else next(v for v in (4, 2, 1) if columns % v == 0))
 
     @property
     def tile(self) -> Plane:
@@ -55,12 +60,25 @@ class Layout:
         return 1 << (self.lanes[0] * self.lanes[1] - 1).bit_length()
 
     @cached_property
-    def doubled(self) -> np.ndarray:
-        """(2R 2C lanes): the position of every entry of a table, which reaches into the next lanes' tiles."""
-        (h, w), (ly, lx), (r, c) = self.size, self.lanes, self.tile
-        y = (np.arange(ly)[None] * r + np.arange(2 * r)[:, None]) % h  # (2R, LY)
-        x = (np.arange(lx)[None] * c + np.arange(2 * c)[:, None]) % w  # (2C, LX)
-        return (y[:, None, :, None] * w + x[None, :, None, :]).reshape(-1)
+    def own(self) -> np.ndarray:
+        """(R, C / V, lanes, V) flat: the position of every entry of a table of the first input."""
+        return self._table(np.arange(self.tile[0]), np.arange(self.tile[1]))
+
+    @cached_property
+    def turned(self) -> np.ndarray:
+        """(C, 2R, C / V, lanes, V) flat, or (2R, 2C, lanes) without vectors: tables of the second input, which reach into the
+        next lanes' tiles: one for every shift of columns, so that vectors stay whole."""
+        rows, columns = 2 * self.tile[0], self.tile[1]
+        if self.vector == 1:
+            return self._table(np.arange(rows), np.arange(2 * columns))
+        return np.concatenate([self._table(np.arange(rows), s + np.arange(columns)) for s in range(columns)])
+
+    def _table(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Positions of some rows and columns of every lane's tile, counted on into the next ones."""
+        (h, w), (ly, lx), (r, c), v = self.size, self.lanes, self.tile, self.vector
+        y = (np.arange(ly)[:, None, None] * r + rows[:, None, None, None, None]) % h  # (rows, 1, LY, 1, 1)
+        x = (np.arange(lx)[:, None] * c + columns.reshape(-1, 1, 1, v)) % w  # (columns / V, 1, LX, V)
+        return (y * w + x).reshape(-1)
 
     @cached_property
     def places(self) -> np.ndarray:
@@ -125,9 +143,10 @@ class Packed:
         (h, w), some = self.layout.size, set(wanted)
         return self._whole(np.array([self.index[a % h, b % w] if (a, b) in some else -1 for a, b in box]))
 
-    def entries(self, begins: list[int]) -> Tensor:
+    def entries(self, begins: list[int], second: bool) -> Tensor:
         """Where the entries of tables come from in the numbers of an input, whose values begin there: (values, entries) flat."""
-        index = np.array(begins, dtype=np.int64)[:, None] + self.layout.doubled
+        table = self.layout.turned if second else self.layout.own
+        index = np.array(begins, dtype=np.int64)[:, None] + table
         return torch.from_numpy(index.reshape(-1)).to(self.device)
 
     def _whole(self, numbers: np.ndarray) -> Tensor:

@@ -14,7 +14,7 @@ from ..engine.lowering import Lowering
 from ..engine.tables import Table
 from . import kernels
 from .cells import Cells
-from .launch import blocks, grid
+from .launch import FUSED, blocks, grid
 from .packing import Layout, Packed
 
 
@@ -37,6 +37,17 @@ class Axis:
         self.where, self.weight = torch.from_numpy(where).to(device), torch.from_numpy(weight).to(device)
 
 
+def reached(tables: list[Table], planes: list[tuple[int, int]], wanted: list[tuple[int, int]]) -> set[tuple[int, int]]:
+    """The planes of a target that some planes of a value add to."""
+    to: list[dict[int, set[int]]] = [{}, {}]
+    for axis, (lowest, positions, start, plane, _, _) in enumerate(tables):
+        places = sorted({d[axis] for d in wanted})
+        for entry in range(len(start) - 1):
+            found = {places[plane[at]] for at in range(start[entry], start[entry + 1])}
+            to[axis].setdefault(lowest + entry // positions, set()).update(found)
+    return {(a, b) for d0, d1 in planes for a in to[0].get(d0, ()) for b in to[1].get(d1, ())} & set(wanted)
+
+
 def wanted_of(low: Lowering, node: Node) -> list[list[int]]:
     """Displacements of a stored value along both axes, as tables number them."""
     return [sorted(places) for places in low.planes(node)]
@@ -57,6 +68,14 @@ class Gathered:
         """Both axes of what every cell of the target gathers."""
         rows = self.target.sizes[0]
         return [Axis(*chosen, self.target.device) for chosen in zip(self.tables, self.wanted, rows, strict=True)]
+
+    @cached_property
+    def touched(self) -> tuple[Tensor, Tensor]:
+        """The cells of the target that add something up, (cells, 3), and where they are."""
+        found = reached(self.tables, list(self.source.planes), [(a, b) for a in self.wanted[0] for b in self.wanted[1]])
+        some = np.array([plane in found for plane in self.target.planes], dtype=bool)
+        place = np.flatnonzero(some[self.target.coordinates[:, 0]])
+        return self.target.whole(self.target.coordinates[place]), self.target.whole(place)
 
     @cached_property
     def plane(self) -> Tensor:
@@ -125,18 +144,20 @@ class Gathered:
             return
         if not self.target.total:
             return
-        block = blocks(self.target.total, pairs)
-        one, two = self.axes
+        (cell, place), (one, two) = self.touched, self.axes
+        if not len(place):
+            return
+        block = blocks(len(place), pairs)
         if self.packed:
             cells, stride, fields = self.packed.cells * value.shape[1], value.shape[2], value.shape[1]
             options = self.packed.layout.options
         else:
             cells, stride, fields, options = self.source.total, value.stride(0), 0, Layout.of((1, 1)).options  # type: ignore[union-attr]
-        kernels.reduce[grid(self.target.total, pairs, block)](
-            target, value, self.target.cell, self.plane, self.lookup, one.where, two.where, one.weight, two.weight, pairs,
+        kernels.reduce[grid(len(place), pairs, block)](
+            target, value, cell, place, self.plane, self.lookup, one.where, two.where, one.weight, two.weight, pairs, len(place),
             self.target.total, cells, stride, one.rows, two.rows, self.low[0], self.low[1], self.count[0], self.count[1],
             one.most, two.most,
-            NTK=ntk, FIELDS=fields, PB=block[0], CB=block[1], **options,
+            NTK=ntk, FIELDS=fields, PB=block[0], CB=block[1], **options, **FUSED,
         )  # fmt: skip
 
     def add_sums(self, sums: Tensor, target: Tensor) -> None:

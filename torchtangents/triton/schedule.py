@@ -58,19 +58,36 @@ class Schedule:
     def __init__(self, steps: list[Step], levels: list[Level], keep_last: bool):
         self.steps, self.levels = steps, levels
         self.number = {id(s): i for i, s in enumerate(steps)}
-        self.terms = {i: self._terms(s) for i, s in enumerate(steps) if s.gather == Gather.MIX}
+        self.order = self._ordered()
+        self.terms = {i: self._terms(steps[i]) for i in self.order if steps[i].gather == Gather.MIX}
         self.kept: set[Name] = set()
         self._emit_all()  # once to know what is read from memory
         self.kept = self._read() | ({len(steps) - 1} if keep_last else set())
         self._emit_all()
         self.places, self.most = self._memory()
 
+    def _ordered(self) -> list[int]:
+        """The steps, those of a level together as far as they can be, so that runs are few; the last one stays last."""
+        before = [{self.number[id(s)] for s in step.sources} for step in self.steps]
+        before[-1] = set(range(len(self.steps) - 1))
+        left, order = list(range(len(self.steps))), []
+        while left:
+            ready = [i for i in left if before[i].isdisjoint(left)]
+            here = [i for i in ready if order and self.levels[i] == self.levels[order[-1]]]
+            order.append((here or ready)[0])
+            left.remove(order[-1])
+        return order
+
+    def place(self, name: Name | None) -> int:
+        """Where a value is kept, -1 for none."""
+        return -1 if name is None else self.places[name]
+
     def _emit_all(self) -> None:
         self.launches: list[Run | Move] = []
         self.register: Name | None = None  # what the registers of the last run hold
         self.sums: set[Name] = set()
-        for i, step in enumerate(self.steps):
-            self._step(i, step)
+        for i in self.order:
+            self._step(i, self.steps[i])
 
     def _read(self) -> set[Name]:
         return {name for launch in self.launches for name in _reads(launch)}
@@ -107,6 +124,12 @@ class Schedule:
             self.register = None
         return last
 
+    def _move(self, move: Move) -> None:
+        """Before the run that goes on, if it can be."""
+        last = self.launches[-1] if self.launches else None
+        before = isinstance(last, Run) and last.level == move.level and self.levels[move.source] != move.level  # type: ignore[index]
+        self.launches.insert(len(self.launches) - before, move)
+
     def _emit(self, i: int, instruction: Instruction) -> None:
         self._run(self.levels[i]).instructions.append(instruction)
 
@@ -126,7 +149,7 @@ class Schedule:
             elif step.taps == [_HERE, _HERE] and self.levels[source] == self.levels[i]:
                 self._take(i, source)
             else:
-                self.launches.append(Move(i, source, self.levels[i]))
+                self._move(Move(i, source, self.levels[i]))
                 self._take(i, ~i)
         self._operations(i, step)
         self.register = i
@@ -167,9 +190,13 @@ class Schedule:
         if not rest and factor != 1.0:
             self._emit(i, Instruction(affine=(factor, 0.0, 0.0, 0.0)))
         self.register = None
-        if any(other[: len(terms)] == terms for j, other in self.terms.items() if j > i) and len(terms) > 1:
+        if any(other[: len(terms)] == terms for other in self._later(i)) and len(terms) > 1:
             self.sums.add(terms)
             self._keep(i, terms)
+
+    def _later(self, i: int) -> list[tuple[Term, ...]]:
+        """The sums that come after a step."""
+        return [self.terms[j] for j in self.order[self.order.index(i) + 1 :] if j in self.terms]
 
     def _operations(self, i: int, step: Step) -> None:
         for place, operation in enumerate(step.operations):

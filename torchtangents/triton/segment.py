@@ -15,7 +15,7 @@ from ..engine.lowering import Lowering
 from ..engine.segments import Gather, Segment, Step
 from . import kernels
 from .cells import Cells
-from .launch import Numbers, Operations, blocks, empty, grid, operations
+from .launch import FUSED, Numbers, Operations, blocks, empty, grid, operations
 from .packing import Packed
 from .reduction import Gathered, wanted_of
 
@@ -45,7 +45,7 @@ class Launches:
     """The steps of a segment on `planes`, all of one precision."""
 
     def __init__(
-        self, low: Lowering, segment: Segment, planes: list[tuple[int, int]], wide: bool, exact: bool, ntk: bool,
+        self, low: Lowering, segment: Segment, planes: list[tuple[int, int]], wide: int, exact: bool, ntk: bool,
         stored: dict[Node, Cells], numbers: Numbers, place: Callable[[Node, str, bool], int], device: torch.device,
     ):  # fmt: skip
         self.low, self.segment, self.planes, self.wide, self.exact, self.ntk = low, segment, planes, wide, exact, ntk
@@ -144,7 +144,7 @@ class Launches:
             cells.total, came.total, sizes1[1], sizes2[1], positions1, positions2, x1.shape[1], x2.shape[1], channels,
             STEP0=taps[0][0], STEP1=taps[1][0], OFF0=tuple(taps[0][1]), OFF1=tuple(taps[1][1]), N0=len(taps[0][1]),
             N1=len(taps[1][1]), GATHER=gather, NTK=self.ntk, EXACT=self.exact, LOADED=loaded, WIDE=self.wide, SHARED=tile.shared,
-            PB=block[0], CB=block[1], **table.options,
+            PB=block[0], CB=block[1], **table.options, **FUSED,
         )  # fmt: skip
         return out
 
