@@ -1,5 +1,7 @@
 """The GPU script's own checks, on small cases, by Triton's interpreter."""
 
+import dataclasses
+
 import pytest
 
 pytest.importorskip("triton")
@@ -7,7 +9,7 @@ pytest.importorskip("triton")
 import torch
 
 import torchtangents as tt
-from benchmarks import gpu, gpu_peers, plain
+from benchmarks import gpu, gpu_peers, gpu_promise, plain
 from benchmarks.networks import build
 
 
@@ -46,3 +48,25 @@ def test_a_peer_that_fails_says_why(monkeypatch):
     case = gpu.SMALL[2]
     found = gpu_peers.compared(case.net, case.shape, torch.device("cpu"), 1.0, {"eager": 3, "compiled": 3}, "eager")
     assert all(peer["failed"] == "RuntimeError: no room" for peer in found.values())
+
+
+CLAUSES = [
+    c
+    for c in gpu_promise.clauses()
+    if c.name in ("inputs of 1e-15, b_std 0.0", "flat ground, depth 20, Flatten", "Erf, depth 20")
+]
+
+
+@pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.name)
+def test_a_clause_of_the_promise(clause):
+    assert gpu_promise.kept(clause, torch.device("cpu"))["agrees"]
+    assert not gpu_promise.kept(dataclasses.replace(clause, promise=0.0), torch.device("cpu"))["agrees"]
+
+
+def test_a_promise_that_is_not_kept_fails(monkeypatch):
+    monkeypatch.setattr(gpu_promise, "promised", lambda device: {"a clause": {"agrees": False}})
+    monkeypatch.setattr(gpu, "CASES", ())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "none")
+    monkeypatch.setattr(gpu, "ceilings", dict)
+    assert gpu.main(["--no-peers"]) == 1
