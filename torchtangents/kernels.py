@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .covariance.grid import zero_planes
+from .devices import named, spread
 from .engine.backend import NAMES, pairs
 from .engine.needs import output_planes
 from .engine.sides import self_pass
@@ -58,7 +60,8 @@ def ntk(
         progress: True shows a bar, False none, None one when it takes more than a second.
         backend: "auto" takes the CPU's compiled code where it has a rule for every step; "cpu" insists on it, "triton" on that of
             CUDA, "reference" goes without.
-        devices: not used yet: the inputs' device computes.
+        devices: a device, or a list of devices ("cuda:0", "cuda:1"), each of which computes a share of the rows at the same time;
+            the result is on the inputs' device. None computes there.
 
     Returns:
         (N1, N2); with positions left at the output (N1, N2, *S1, *S2).
@@ -164,8 +167,7 @@ def _compute(
         raise ValueError(f"expected backend 'auto', 'reference', 'cpu' or 'triton', got {backend!r}")
     if tile is not None and (not isinstance(tile, int) or tile < 1):
         raise ValueError(f"expected tile as a positive number of inputs, got {tile!r}")
-    if devices is not None:
-        raise NotImplementedError("devices= has no effect yet: move the inputs to the device that is to compute")
+    places = None if devices is None else named(devices)
     if diagonal and x2 is not None:
         raise ValueError("expected x2=None with diagonal=True: the diagonal is of every input with itself")
     args1 = as_arguments(x1, "x1")
@@ -175,6 +177,12 @@ def _compute(
         check_finite(args2, "x2")
     check_finite(args1, "x1")
     mask1, mask2 = check_masks(masks, args1, args2)
+    if places is not None:
+
+        def compute(first: Program, second: Program) -> tuple[Tensor, Tensor | None]:
+            return execute(first, second, want_ntk, diagonal, tile, False, backend)
+
+        return spread(partial(record, net), compute, (args1, args2), (mask1, mask2), places, diagonal, progress)
     first = record(net, args1, mask1)
     second = first if args2 is None else record(net, args2, mask2)
     return execute(first, second, want_ntk, diagonal, tile, progress, backend)
