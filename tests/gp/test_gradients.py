@@ -24,8 +24,18 @@ def as_function(name, verb):
     return kernel, at
 
 
+FAMILY = (
+    "hardswish",
+    "hardsigmoid",
+    "hardtanh-uneven",
+    "softshrink",
+    "elementwise-bent",
+    "pooled-hardtanh",
+)  # one rule: hardtanh, relu6
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * any(f in n for f in FAMILY)) for n in NETS])
 def test_first(name):
     kernel, at = as_function(name, "kernels")
     if at:

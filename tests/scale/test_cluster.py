@@ -233,7 +233,7 @@ def deployed(elsewhere):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("who", ["scheduler", "scheduler and client"])
+@pytest.mark.parametrize("who", [pytest.param("scheduler", marks=pytest.mark.long), "scheduler and client"])
 def test_scheduler_and_client_are_killed(deployed, tmp_path, who):
     scheduler, worker, client = deployed()
     store, end = tmp_path / "k.zarr", time.monotonic() + 100
