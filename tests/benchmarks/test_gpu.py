@@ -59,8 +59,14 @@ CLAUSES = [
 
 @pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.name)
 def test_a_clause_of_the_promise(clause):
-    assert gpu_promise.kept(clause, torch.device("cpu"))["agrees"]
-    assert not gpu_promise.kept(dataclasses.replace(clause, promise=0.0), torch.device("cpu"))["agrees"]
+    found = gpu_promise.kept(clause, torch.device("cpu"))
+    assert found["agrees"]
+    assert 0 < found["error"] < clause.promise
+
+
+def test_a_clause_that_is_not_kept():
+    strict = dataclasses.replace(CLAUSES[0], promise=1e-12)
+    assert not gpu_promise.kept(strict, torch.device("cpu"))["agrees"]
 
 
 def test_a_promise_that_is_not_kept_fails(monkeypatch):

@@ -99,9 +99,10 @@ def operating(kinds, exact, wide):
 
 
 def jobs(largest):
-    """Names, kernels, their constants, and whether they are of double precision; `largest`: runs of planes of 32 x 32 too."""
+    """Names, kernels, their constants, and whether they are of double precision; `largest`: planes of 32 x 32 and every function
+    in both places, which takes as long as all else."""
     for wide in (False, True):
-        for name, kinds in (WIDE if wide else NARROW).items():
+        for name, kinds in (WIDE if wide and largest else NARROW).items():
             for exact in (False, True) if kinds[-1] in (RELU, GAIN, MEANS) else (False,):
                 options = operating(kinds, exact, wide)
                 yield f"map-{name}-{exact}", kernels.step, {**STEP, **options, "GATHER": 0}, wide
