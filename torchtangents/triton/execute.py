@@ -32,7 +32,6 @@ from .packing import Layout, Packed, Plane
 from .planes import PackedLaunches
 from .pooling import stored_packed
 from .segment import Launches, Tile
-from .streams import Streams
 
 _WORK = 1 << 26 if interpreted() else 1 << 34  # bytes of a tile: a launch takes longer to ask for than to run on fewer
 _SMALL = 1e-6
@@ -122,18 +121,12 @@ class Prepared:
         held = held * (1 + self.ntk) + positions[0] * positions[1] * (1 + self.ntk) * 8
         working = max((part.most() for _, part in launches), default=1)
         tables = max((part.of_an_input() for _, part in launches), default=0)
-        side = tile or _side(budget(device, _WORK) // 2, held + working, 2 * tables)
+        side = tile or _side(budget(device, _WORK), held + working, 2 * tables)
         n1, n2 = first.batch, second.batch
         out = [torch.empty(n1, n2, positions[0] * positions[1], dtype=first.width, device=device) for _ in range(1 + self.ntk)]
-        places = tiles(n1, n2, side, self.shared)
-        streams = Streams(device, len(places))
-        try:
-            for rows, columns in watched(places, progress):
-                with streams.tile():
-                    parts = self._tile(rows, columns, launches, stored, x1, x2, positions, streams.turns)
-                    self._place_tile(out, parts, rows, columns)
-        finally:
-            streams.join()
+        for rows, columns in watched(tiles(n1, n2, side, self.shared), progress):
+            parts = self._tile(rows, columns, launches, stored, x1, x2, positions)
+            self._place_tile(out, parts, rows, columns)
         return out
 
     def _place_tile(self, out: list[Tensor], parts: list[Tensor], rows: slice, columns: slice) -> None:
@@ -149,7 +142,7 @@ class Prepared:
 
     def _tile(
         self, rows: slice, columns: slice, launches: list[tuple[Segment, Launches | PackedLaunches]],
-        stored: dict[Node, Cells], x1: Tensor, x2: Tensor, positions: list[int], turns: bool,
+        stored: dict[Node, Cells], x1: Tensor, x2: Tensor, positions: list[int],
     ) -> list[Tensor]:  # fmt: skip
         first = self.first
         pairs = (rows.stop - rows.start) * (columns.stop - columns.start)
@@ -157,7 +150,7 @@ class Prepared:
             node: torch.zeros(1 + self.ntk, pairs, cells.total, dtype=torch.float64, device=first.device)
             for node, cells in stored.items()
         }
-        tile = Tile(rows, columns, held, self.shared, turns)
+        tile = Tile(rows, columns, held, self.shared)
         parts = [
             torch.zeros(pairs, positions[0] * positions[1], dtype=first.width, device=first.device) for _ in range(1 + self.ntk)
         ]

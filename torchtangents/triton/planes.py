@@ -25,7 +25,6 @@ _BLOCK = 1 << 12 if interpreted() else 512
 _WARPS = 4
 _PLANES = 8  # that a warp takes one after the other, so that they find tables in the first cache
 _PROGRAMS = 1 << 11  # of a launch, at least, before they do
-_STAY = 3  # programs on a multiprocessor, of the four that its registers hold, where two tiles take turns
 _MOST = 128  # registers of values: more are spilled
 _REGISTERS = 128  # of two fields of 32 positions: 16 warps on a multiprocessor
 
@@ -202,18 +201,9 @@ class Launch:
             "HALVED": self.halved >= 0,
             "WIDE": wide,
         }
-        many = wide or self.options["ADDS"]  # registers
-        self.stay = 2 if many else _STAY if math.prod(packed.layout.tile) > 8 else 2 * _STAY
         self.count = len(whole)
         self.code = torch.tensor(whole, dtype=torch.int32, device=device)
         self.coefficients = torch.tensor(real, dtype=torch.float64 if wide else torch.float32, device=device)
-
-    def _groups(self, programs: int, turns: bool) -> int:
-        """How many planes a warp takes one after the other, of which there are `programs` if it takes one."""
-        if turns:  # few programs that stay, and leave registers to what runs beside them
-            there = torch.cuda.get_device_properties(self.code.device).multi_processor_count
-            return max(1, -(-programs // (there * self.stay)))
-        return min(_PLANES, max(1, programs // _PROGRAMS))
 
     @property
     def numbers(self) -> int:
@@ -223,7 +213,7 @@ class Launch:
     def __call__(self, memory: Tensor, sums: Tensor | None, one: Tensor, two: Tensor, tile: Tile, ntk: bool, exact: bool) -> None:
         """All packed planes of the tile."""
         units, program = tile.pairs * self.packed.count, self.options["P"]
-        groups = self._groups(-(-units // program), tile.turns)
+        groups = min(_PLANES, max(1, units // (program * _PROGRAMS)))
         options = {**self.options, "num_warps": _WARPS, **FUSED}
         if not exact and not self.wide and not self.options["ADDS"] and not interpreted():
             options["maxnreg"] = _REGISTERS

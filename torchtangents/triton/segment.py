@@ -26,10 +26,10 @@ MAP, INPUT, ADD = range(3)  # as in kernels.py
 class Tile:
     """Pairs of some rows and columns, with the stored values so far: plane by plane in double precision, and packed in single."""
 
-    def __init__(self, rows: slice, columns: slice, stored: dict[Node, Tensor], shared: bool, turns: bool):
+    def __init__(self, rows: slice, columns: slice, stored: dict[Node, Tensor], shared: bool):
         self.row0, self.rows = rows.start, rows.stop - rows.start
         self.column0, self.columns = columns.start, columns.stop - columns.start
-        self.pairs, self.stored, self.shared, self.turns = self.rows * self.columns, stored, shared, turns
+        self.pairs, self.stored, self.shared = self.rows * self.columns, stored, shared
         self.packed: dict[Node, Tensor] = {}
         self.begun: set[Node] = set()  # that something was added to
 
