@@ -358,7 +358,7 @@ class TestCommand:
         command.main(arguments)  # nothing is left to do
         assert (tmp_path / "cifar10.csv").read_text() == text
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_every_model_runs(self, file, tmp_path):
         command.main(["--data", str(file), "--store", str(tmp_path), "--quick", "--sizes", "5", "--subsets", "1"])
         assert {r.model for r in results.read(tmp_path / "cifar10.csv")} == {*MODELS, "finite-cnn"}

@@ -142,9 +142,12 @@ def type_of(name, constants, wide):
     return {"slots": "*i64", "bound": "fp32", "slot_stride": "i64"}.get(name, "i32")
 
 
-def main(capability):
+def main(capability, part):
+    """Of all kernels those of one part of some, such as 0/2."""
+    first, parts = map(int, part.split("/"))
     tool = next(Path(triton.__file__).parent.glob("backends/nvidia/bin/cuobjdump*"))
-    for name, kernel, constants, wide in jobs(capability == 90 or os.environ.get("TORCHTANGENTS_LONG") == "1"):
+    every = list(jobs(capability == 90 or os.environ.get("TORCHTANGENTS_LONG") == "1"))
+    for name, kernel, constants, wide in every[first::parts]:
         signature = {a: type_of(a, constants, wide) for a in kernel.arg_names}
         options = {"enable_fp_fusion": True}
         if name == "run-halved":
@@ -175,4 +178,4 @@ def main(capability):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

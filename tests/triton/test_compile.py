@@ -16,12 +16,12 @@ _CAPPED = {"run-halved": 32}  # held to 128 registers: sixteen warps on a multip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", [80, 90])
-def test_kernels_compile_without_spills(capability, tmp_path):
+@pytest.mark.parametrize(("capability", "part"), [("80", "0/1"), ("90", "0/2"), ("90", "1/2")])
+def test_kernels_compile_without_spills(capability, part, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(torchtangents.__file__).parents[1])}
     script = Path(__file__).with_name("compile.py")
-    said = subprocess.run([sys.executable, script, str(capability)], capture_output=True, text=True, env=environment)
+    said = subprocess.run([sys.executable, script, capability, part], capture_output=True, text=True, env=environment)
     assert said.returncode == 0, said.stderr
     found = [json.loads(line) for line in said.stdout.splitlines()]
     assert len({(f["name"], f["wide"]) for f in found}) == len(found) > 20
