@@ -62,12 +62,14 @@ RUNS = {
     "halved": {"KEEPS": False, "HALVED": True},
     "near": {"KEEPS": False, "HALVED": True, "V": 1, "WIDE": 2},
     "double": {**QUARTER, "ADDS": True, "WIDE": 1},
+    "nngp": {**QUARTER, "NTK": False, "SUMS": True, "KEEPS": False},
 }
 POOLED = {"MOST": 9, "HW1": 1024, "NTK": True, "ADD": True, "PB": 4, "B": 128}
 MOVES = {
     "window": (moves.window, {**PLANE, **HALF, "STEP0": 2, "STEP1": 2, "OFF0": (0, 1, 2), "OFF1": (0, 1, 2), "N0": 3, "N1": 3}),
     "stored": (moves.stored, {**PLANE, "PACKED": True}),
     "pooled": (moves.pooled, {**POOLED, "HW": 256, "UNIFORM": True}),
+    "pooled-nngp": (moves.pooled, {**POOLED, "HW": 256, "UNIFORM": True, "NTK": False}),
     "cells": (moves.pooled, {**POOLED, "HW": 0, "UNIFORM": False}),
 }
 DATA = {

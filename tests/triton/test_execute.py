@@ -131,6 +131,12 @@ def test_the_backend_is_refused_where_it_has_no_rule():
         tt.ntk(NETS["attention-relu"](), inputs("attention-relu", 2), backend="triton")
 
 
+def test_inputs_below_all_that_single_precision_squares():
+    net = torch.nn.Sequential(tt.nn.Linear(12, 12, b_std=0.0), tt.nn.ReLU(), tt.nn.Linear(12, 1, b_std=0.0))
+    for scale in (1e-30, 1e-40, 1e-45):
+        assert not any(k.any() for k in tt.kernels(net, torch.full((2, 12), scale), backend="triton"))
+
+
 @pytest.mark.parametrize("kind", ["chain", "pools"])
 def test_small_inputs_of_networks_without_biases_are_scaled(kind):
     draw = torch.Generator().manual_seed(0)

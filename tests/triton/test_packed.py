@@ -117,6 +117,27 @@ def test_pools_of_two_read_sums(packed):
     assert {(p.wide, p.halved) for p in packed} >= {(0, True), (2, True)}
 
 
+class Branches(torch.nn.Module):
+    """One value, read by two pools."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.body = torch.nn.Sequential(*chain(3, depth=1)[:2])
+        self.pools = torch.nn.ModuleList([tt.nn.AvgPool2d(2), tt.nn.AvgPool2d(size)])
+        self.heads = torch.nn.ModuleList([chain(3, depth=1) for _ in range(2)])
+
+    def forward(self, x):
+        h = self.body(x)
+        return sum(head(pool(h)) for pool, head in zip(self.pools, self.heads, strict=True))
+
+
+@pytest.mark.parametrize("size", [2, 4, 16])
+def test_a_value_that_two_pools_read_is_kept_whole(size, packed):
+    agree(Branches(size), pictures(2, 2, 16, 16))
+    assert packed
+    assert not any(p.halved for p in packed if len(p.reductions) > 1)
+
+
 def test_other_slopes_and_no_bias(packed):
     net = chain(3, b_std=0.0)
     net[1], net[3] = tt.nn.LeakyReLU(0.3), tt.nn.Abs()

@@ -34,7 +34,8 @@ from .pooling import stored_packed
 from .segment import Launches, Tile
 
 _WORK = 1 << 26 if interpreted() else 1 << 34  # bytes of a tile: a launch takes longer to ask for than to run on fewer
-_SMALL = 1e-6
+_SMALL = 1e-6  # data below this are scaled,
+_EXPONENT = 100  # by no more than this power of two, which single precision holds
 
 
 class Prepared:
@@ -137,7 +138,7 @@ class Prepared:
             part = mirrored(part, self.shared and rows == columns, len(first.root.size))
             whole[rows, columns] = part.flatten(2) if part.ndim > 2 else part[..., None]
             if self.shared and rows != columns:
-                turned = transposed(part, first)
+                turned = transposed(part)
                 whole[columns, rows] = turned.flatten(2) if turned.ndim > 2 else turned[..., None]
 
     def _tile(
@@ -221,8 +222,8 @@ def _factor(low: Lowering, x1: Tensor, x2: Tensor) -> float:
     operations = [o for segment in low.segments for step in segment.steps for o in step.operations]
     if any(o.kind not in (Kind.AFFINE, Kind.RELU) or (o.kind == Kind.AFFINE and any(o.constants[1::2])) for o in operations):
         return 1.0
-    largest = max((float(x.abs().max()) for x in (x1, x2) if x.numel()), default=0.0)
-    return 2.0 ** -math.frexp(largest)[1] if 0.0 < largest < _SMALL else 1.0
+    largest = max((float(x.abs().max()) for x in ((x1,) if x2 is x1 else (x1, x2)) if x.numel()), default=0.0)
+    return 2.0 ** min(-math.frexp(largest)[1], _EXPONENT) if 0.0 < largest < _SMALL else 1.0
 
 
 def _kept(program: Program, slots: list[tuple[Node, str, bool]]) -> Tensor:

@@ -46,12 +46,13 @@ class PackedLaunches:
         self.packed = {level: _packed(level, planes, bool(wide), device) for level in set(levels)}
         self.end = levels[-1]
         cells = Cells(tuple(planes), low.sizes(self.steps[-1].node), device)
-        self.reductions = [(r.target, self._reduction(r, cells)) for r in segment.reductions]
+        alone = len(segment.reductions) == 1
+        self.reductions = [(r.target, self._reduction(r, cells, alone)) for r in segment.reductions]
         self.summed = self.packed[self.end].whole and all(
             isinstance(g, Gathered) and g.uniform is not None for _, g in self.reductions
         )
         self.last = len(self.steps) - 1
-        self.halved = len(self.reductions) == 1 and isinstance(pool := self.reductions[0][1], Pooled) and pool.halved
+        self.halved = any(isinstance(g, Pooled) and g.halved for _, g in self.reductions)
         self.schedule = Schedule(self.steps, levels, keep_last=not self.summed)
         halved = self.last if self.halved else None
         self.runs = [
@@ -112,15 +113,15 @@ class PackedLaunches:
             else:
                 reduction.add(value, tile.stored[target], self.ntk)
 
-    def _reduction(self, r: Reduction, cells: Cells) -> Gathered | Pooled:
+    def _reduction(self, r: Reduction, cells: Cells, alone: bool) -> Gathered | Pooled:
         wanted, packed = wanted_of(self.low, r.target), self.packed[self.end]
         if (other := self.beside.get(r.target)) is not None:
             size = other.layout.size
             every = Cells(tuple(other.planes), (size, size), self.device)
-            return Pooled(Gathered(r.tables, wanted, cells, every, packed), other, self.fields)
+            return Pooled(Gathered(r.tables, wanted, cells, every, packed), other, self.fields, alone)
         gathered = Gathered(r.tables, wanted, cells, self.stored[r.target], packed)
         some = self.stored[r.target].total > 1 and few(r)
-        return Pooled(gathered, self.stored[r.target], self.fields) if some else gathered
+        return Pooled(gathered, self.stored[r.target], self.fields, alone) if some else gathered
 
     def _slots(self, run: Run, place: Callable[[Node, str, bool], int]) -> list[int]:
         """The numbers that the ReLUs of a run read."""

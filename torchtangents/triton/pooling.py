@@ -69,12 +69,15 @@ def _alike(table: Table) -> bool:
 
 
 class Pooled:
-    """A reduction from packed planes, of `fields`, whose result adds up few of them at every entry: packed, or in cells."""
+    """A reduction from packed planes, of `fields`, whose result adds up few of them at every entry: packed, or in cells.
 
-    def __init__(self, gathered: Gathered, target: Packed | Cells, fields: int):
+    alone: whether nothing else reads the planes, which then may keep sums of two positions (`halved`).
+    """
+
+    def __init__(self, gathered: Gathered, target: Packed | Cells, fields: int, alone: bool):
         assert gathered.packed is not None
         self.source, self.target, self.fields = gathered.packed, target, fields
-        self.halved = halves(gathered.tables, self.source)
+        self.halved = alone and halves(gathered.tables, self.source)
         packed = isinstance(target, Packed)
         self.entries = target.cells if packed else target.total
         self.field = target.layout.positions if packed else 0  # numbers of one, of a packed plane
