@@ -65,7 +65,7 @@ def worst_error(case: Case, device: torch.device) -> float:
     x[-1] = x[0] + 1e-3 * x[-1]
     exact = tt.kernels(net, x.double(), backend="cpu" if tt.native.available() else "reference", progress=False)
     worst = 0.0
-    for tile in (None, 2) if device.type == "cuda" else (None,):  # several tiles take turns on two streams
+    for tile in (None, 2) if device.type == "cuda" else (None,):  # one tile, and several
         mine = tt.kernels(net, x.to(device), backend="triton", tile=tile, progress=False)
         for a, b in zip(mine, exact, strict=True):
             scale = b.diagonal().sqrt()

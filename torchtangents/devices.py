@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .engine.progress import watched
+from .engine.tiles import transposed
 from .graph.program import Program
 
 Parts = tuple[Tensor, Tensor | None]
@@ -111,16 +112,13 @@ def _together(
             if part is None:
                 continue
             part = part.to(home)
-            if diagonal:
-                out[i] = part if out[i] is None else torch.cat([out[i], part])  # type: ignore[list-item]
-                continue
-            whole = part.new_empty(n1, n1 if n2 is None else n2, *part.shape[2:]) if out[i] is None else out[i]
+            if out[i] is None:
+                batch = (n1,) if diagonal else (n1, n1 if n2 is None else n2)
+                out[i] = part.new_empty(*batch, *part.shape[len(batch) :])
             columns = piece.rows if piece.columns is None else piece.columns
-            whole[piece.rows, columns] = part  # type: ignore[index]
+            out[i][piece.rows if diagonal else (piece.rows, columns)] = part  # type: ignore[index]
             if n2 is None and piece.columns is not None:
-                n = (part.ndim - 2) // 2  # axes of positions
-                whole[columns, piece.rows] = part.permute(1, 0, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))  # type: ignore[index]
-            out[i] = whole
+                out[i][columns, piece.rows] = transposed(part)  # type: ignore[index]
     return out[0], out[1]  # type: ignore[return-value]
 
 

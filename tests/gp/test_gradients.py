@@ -24,14 +24,14 @@ def as_function(name, verb):
     return kernel, at
 
 
-FAMILY = (
+FAMILY = (  # by the rule of hardtanh and relu6, which are always checked
     "hardswish",
     "hardsigmoid",
     "hardtanh-uneven",
     "softshrink",
     "elementwise-bent",
     "pooled-hardtanh",
-)  # one rule: hardtanh, relu6
+)
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def pairs(
     """(nngp, ntk) of every pair: (N1, N2, *S1, *S2)."""
     if backend != "reference":
         compiled = backend if backend != "auto" else "triton" if first.device.type == "cuda" else "cpu"
-        reason = why_not(first, second, compiled) or (_unfit(first, second, compiled) if backend == "auto" else None)
+        reason = why_not(first, second, compiled) or (_too_few(first, second) if backend == "auto" else None)
         if reason is None:
             from .operator import Task
 
@@ -59,13 +59,8 @@ def why_not(first: Program, second: Program, backend: str = "cpu") -> str | None
     return None
 
 
-def _unfit(first: Program, second: Program, backend: str) -> str | None:
-    """Why the choice falls on the reference although compiled code could."""
-    return _too_few(first, second)
-
-
 def _too_few(first: Program, second: Program) -> str | None:
-    """Where a function needs a table, which costs about as much as so many pairs do by quadrature."""
+    """Why the reference is chosen although compiled code could: a table costs about as much as so many pairs by quadrature."""
     tabled = [s for s in first.steps if isinstance(s, Pointwise) and not has_closed_form(s.dual)]
     pairs = max((first.batch * second.batch * math.prod(s.size) for s in tabled), default=_TABLE)
     return "there are fewer pairs than a table has nodes" if pairs < _TABLE else None

@@ -16,7 +16,7 @@ from .memory import budget
 from .needs import Needs, pair_needs, self_needs
 from .reference import Execution, Kept
 from .sides import self_pass
-from .tiles import mirrored, tiles
+from .tiles import mirrored, tiles, transposed
 
 _TEMPORARIES = 24  # tensors that a step leaves for its derivative, about
 _VALUES = 1 << 16  # of one step in flight, for each thread: such tensors stay in cache, and torch shares them out
@@ -36,7 +36,7 @@ def gradients(
     sides = [_Side(kept1)] if shared else [_Side(kept1), _Side(kept2)]
     side = tile or _side(needs, ntk, first)
     for rows, columns in tiles(first.batch, second.batch, side, shared):
-        weights = [None if g is None else _folded(g, rows, columns, shared, len(first.root.size)) for g in outer]
+        weights = [None if g is None else _folded(g, rows, columns, shared) for g in outer]
         with torch.enable_grad():
             held1, held2 = _Leaves(sides[0].kept.memory), _Leaves(sides[-1].kept.memory)
             run = Execution(needs, held1, held2, False, ntk, rows, columns, shared)
@@ -54,11 +54,11 @@ def gradients(
     return [total.of(t) for t in leaves]
 
 
-def _folded(g: Tensor, rows: slice, columns: slice, shared: bool, n: int) -> Tensor:
+def _folded(g: Tensor, rows: slice, columns: slice, shared: bool) -> Tensor:
     """The outer derivative of a tile, with that of its mirror image below the diagonal."""
     part = g[rows, columns]
     if shared and rows != columns:
-        part = part + g[columns, rows].permute(1, 0, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))
+        part = part + transposed(g[columns, rows])
     return part
 
 

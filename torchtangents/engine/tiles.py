@@ -59,11 +59,11 @@ def all_pairs(
             for whole, part in zip(out, parts, strict=True):
                 whole[rows, columns] = part
                 if symmetric and rows != columns:
-                    whole[columns, rows] = transposed(part, first)
+                    whole[columns, rows] = transposed(part)
         else:
             results[rows.start, columns.start] = list(parts)
             if symmetric and rows != columns:
-                results[columns.start, rows.start] = [transposed(p, first) for p in parts]
+                results[columns.start, rows.start] = [transposed(p) for p in parts]
     if results:
         starts1, starts2 = sorted({r for r, _ in results}), sorted({c for _, c in results})
         out = [torch.cat([torch.cat([results[r, c][k] for c in starts2], 1) for r in starts1], 0) for k in range(1 + ntk)]
@@ -72,9 +72,9 @@ def all_pairs(
     return out[0], out[1] if ntk else None
 
 
-def transposed(part: Tensor, program: Program) -> Tensor:
-    """The covariance of the pairs the other way around."""
-    n = len(program.root.size)
+def transposed(part: Tensor) -> Tensor:
+    """The covariance of the pairs the other way around, (N2, N1, *S2, *S1) of (N1, N2, *S1, *S2)."""
+    n = (part.ndim - 2) // 2
     return part.permute(1, 0, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))
 
 
@@ -83,4 +83,4 @@ def mirrored(part: Tensor, diagonal: bool, n: int) -> Tensor:
     if not diagonal or len(part) < 2:
         return part
     upper = torch.ones(part.shape[:2], dtype=torch.bool, device=part.device).triu().reshape(*part.shape[:2], *(1,) * (2 * n))
-    return torch.where(upper, part, part.permute(1, 0, *range(2 + n, 2 + 2 * n), *range(2, 2 + n)))
+    return torch.where(upper, part, transposed(part))
