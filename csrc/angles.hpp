@@ -9,7 +9,7 @@ namespace {
 template <typename T>
 inline void angles_of(Vec<T> q, Vec<T> d, Vec<T> v1, Vec<T> v2, Vec<T>& theta, Vec<T>& s, Vec<T>& bow) {
     const Angle<T> p = angle<true, true, T>(root(larger(v1, Vec<T>{})), root(larger(v2, Vec<T>{})), q, d * T(0.5));
-    const Vec<T> h = root(p.u), curve = polynomial(HalfAngle<T>::bend, p.u);
+    const Vec<T> h = T(root2) * root(p.u), curve = polynomial(HalfAngle<T>::bend, p.u);
     const Vec<T> acute = h * (T(2) - p.u * curve), chord = h * (p.near + p.a * p.u * curve);
     theta = q < 0 ? T(pi) - acute : acute;
     s = p.sum * h;

@@ -8,6 +8,7 @@
 namespace {
 
 constexpr int most_steps = 64;  // of a segment; the builder refuses more
+constexpr int strip_bytes = 1 << 14;  // rows that are gathered before anything is done to them: they stay in the first cache
 
 template <typename X>
 struct Group {  // one first input with the second inputs from `second` on
@@ -205,8 +206,8 @@ inline void write(const Group<X>& g, const Cells<T>& c, int fields, int half) {
         }
 }
 
-// Angles below this are better found from the distance: tan^2(theta / 2). At the bound the slope of a ReLU has lost 10 roundings.
-constexpr double near_angle = 1.0 / 1024;
+// Angles below this are better found from the distance: tan^2(theta / 2) / 2. At the bound the slope of a ReLU has lost 10 roundings.
+constexpr double near_angle = 1.0 / 2048;
 
 // False, and nothing added to what is stored, where the distance is not carried, should be `watched`, and some angle is too near 0.
 template <bool ntk, bool exact, typename X, typename T>
@@ -234,19 +235,22 @@ bool run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, co
             watched ? fused<ntk, exact, !exact>(step, bare, from, c, in, &least) : fused<ntk, exact, false>(step, bare, from, c, in, &least);
             done = is_bent(step) ? 2 : 1;
         }
-        const int rows = done && done == step.op_count ? 0 : c.height;
-        const bool another = changes_another(step);
-        for (int y = 0; y < rows; ++y) {
-            Row<T> row = row_of(c, y, in, &least);
-            if (another) row.from = cells[step.sources[0]].origin + y * cells[step.sources[0]].row;
-            else if (!done) switch (step.gather) {
-                case Gather::input: gather_input<ntk, exact>(step, row); break;
-                case Gather::matrix: gather_matrix<ntk, exact>(row); break;
+        if (!done && changes_another(step)) {
+            apply_all<ntk, exact>(step, 0, rows_of(c, cells[step.sources[0]], 0, c.height, in, &least));
+            done = step.op_count;
+        }
+        const bool gathers = !done;
+        const int strip = greater(1, strip_bytes / int(c.row * sizeof(T)));
+        for (int top = 0; top < c.height && (gathers || done < step.op_count); top += strip) {
+            const int rows = smaller(strip, c.height - top);
+            for (int y = top; gathers && y < top + rows; ++y) switch (step.gather) {
+                case Gather::input: gather_input<ntk, exact>(step, row_of(c, y, in, &least)); break;
+                case Gather::matrix: gather_matrix<ntk, exact>(row_of(c, y, in, &least)); break;
                 case Gather::load: gather_load<ntk, exact, X>(plan.stored[step.stored], stored, c, y, half); break;
                 case Gather::mix: gather_mix<fields>(step, cells, c, y); break;
                 case Gather::map: gather_map<fields>(step, cells[step.sources[0]], c, y, line); break;
             }
-            apply_all<ntk, exact>(step, done, row);
+            if (done < step.op_count) apply_all<ntk, exact>(step, done, rows_of(c, c, top, rows, in, &least));
         }
         if (watched && any_below(least, T(near_angle))) return false;
     }

@@ -71,6 +71,15 @@ inline Row<T> row_of(const Cells<T>& c, int y, const Inputs<T>& inputs, Vec<T>* 
     return {cells, cells, c.width, first, second, {c.d[0] == 0, c.d[1] == 0}, &inputs, least};
 }
 
+// Rows from y on, read from the same rows of another value.
+template <typename T>
+inline Rows<T> rows_of(const Cells<T>& c, const Cells<T>& from, int y, int count, const Inputs<T>& inputs, Vec<T>* least) {
+    Row<T> top = row_of(c, y, inputs, least);
+    top.from = from.origin + y * from.row;
+    const std::int64_t packed = std::int64_t(inputs.across) * lanes<T>;
+    return {top, count, c.row, from.row, c.width1, c.width2, c.width1 * (inputs.self ? packed : 1), c.width2 * packed};
+}
+
 // K = sum_c x1 x2 / C,  e = sum_c (x1 - x2)^2 / 2 C; sums of 16 channels at a time, so that long ones do not drift
 template <bool ntk, bool exact, bool bare, int known, typename T>
 inline void gather_channels(const Step& step, const Row<T>& row) {
@@ -179,14 +188,14 @@ inline void columns(const T* at, std::int64_t next, Vec<T>* sums) {
     }
 }
 
-// A step in one pass, of a source that may be `bare`.
-template <bool ntk, bool exact, bool watched, Curve curve, bool bare, typename T>
+// A step in one pass, of a source that may be `bare`; its affine operation may be `tied`.
+template <bool ntk, bool exact, bool watched, Curve curve, bool bare, bool tied, typename T>
 struct Fused {
     static constexpr int fields = 1 + ntk + exact, n = lanes<T>, cell = fields * n;
     static constexpr bool reads(int field) { return !(bare && field == 1); }
     static constexpr bool bent = curve != Curve::none;
     const Line<T> line;
-    Bending<ntk, exact, watched, curve == Curve::any, T> bending;
+    Bending<ntk, exact, watched, curve == Curve::any, T> upper, lower;  // of two rows each has one on its way
     std::int64_t next, next_out, next1, next2;  // numbers to the next row: source, result, the slot on both sides
     int width;
 
@@ -216,11 +225,12 @@ struct Fused {
 #pragma GCC unroll 2
             for (int r = 0; r < rows; ++r) {
                 Vec<T> k = sum[0][r], t = ntk && !bare ? sum[fields - 1 - exact][r] : Vec<T>{}, e = exact ? sum[fields - 1][r] : Vec<T>{};
-                if constexpr (bare) t = line.grow * k + line.shift;
-                affine<ntk && !bare, exact, T>(line, k, t, e);
+                if constexpr (ntk && bare && !tied) t = line.grow * k + line.shift;
+                affine<ntk && !bare, exact, tied>(line, k, t, e);
+                if constexpr (ntk && bare && tied) t = k;
                 T* cells = out + r * next_out + std::int64_t(i) * cell;
                 if constexpr (bent) {
-                    bending(cells, fill(x[r * next1 + i]), load(right + r * next2 + i * n), k, t, e);
+                    (r ? lower : upper)(cells, fill(x[r * next1 + i]), load(right + r * next2 + i * n), k, t, e);
                 } else {
                     store(cells, k);
                     if constexpr (ntk) store(cells + n, t);
@@ -231,31 +241,41 @@ struct Fused {
     }
 };
 
-template <bool ntk, bool exact, bool watched, Curve curve, bool bare, typename T>
+template <bool ntk, bool exact, bool watched, Curve curve, bool bare, bool tied, typename T>
 void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in, Vec<T>* least) {
-    using F = Fused<ntk, exact, watched, curve, bare, T>;
+    using F = Fused<ntk, exact, watched, curve, bare, tied, T>;
     const Op& function = step.ops[F::bent ? 1 : 0];
     const Row<T> top = row_of(to, 0, in, least);
     const T *x = nullptr, *right = nullptr;
     if constexpr (F::bent) x = top.left(function.slots[0]), right = top.right(function.slots[0]);
     const T* source = from.origin + (to.p[0] + step.taps[0].offsets[0] - from.p[0]) * from.row +
                       std::int64_t(to.p[1] + step.taps[1].offsets[0] - from.p[1]) * F::cell;
-    F work{Line<T>(step.ops[0].c), {function, to.origin}, from.row, to.row,
+    const bool two = to.height > 1;
+    F work{Line<T>(step.ops[0].c), {function, to.origin}, {function, to.origin + two * to.row}, from.row, to.row,
            F::bent ? to.width1 : 0, F::bent ? std::int64_t(to.width2) * F::n : 0, to.width};
     int y = 0;
     for (; y + 2 <= to.height; y += 2)
         work.template run<2>(source + y * from.row, to.origin + y * to.row, x + y * work.next1, right + y * work.next2);
     for (; y < to.height; ++y)
         work.template run<1>(source + y * from.row, to.origin + y * to.row, x + y * work.next1, right + y * work.next2);
-    if constexpr (F::bent) work.bending.finish();
-    if constexpr (watched) *least = lesser(*least, work.bending.least);
+    if constexpr (F::bent) {
+        work.upper.finish();
+        if (two) work.lower.finish();
+    }
+    if constexpr (watched) *least = lesser(*least, lesser(work.upper.least, work.lower.least));
+}
+
+template <bool ntk, bool exact, bool watched, bool bare, bool tied, typename T>
+void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in, Vec<T>* least) {
+    if (!is_bent(step)) fused<ntk, exact, false, Curve::none, bare, tied>(step, from, to, in, least);
+    else if (bare || step.ops[1].c[2] != 0) fused<ntk, exact, watched, Curve::any, bare, tied>(step, from, to, in, least);
+    else fused<ntk, exact, watched, Curve::acute, false, tied>(step, from, to, in, least);
 }
 
 template <bool ntk, bool exact, bool watched, bool bare, typename T>
 void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in, Vec<T>* least) {
-    if (!is_bent(step)) fused<ntk, exact, false, Curve::none, bare>(step, from, to, in, least);
-    else if (bare || step.ops[1].c[2] != 0) fused<ntk, exact, watched, Curve::any, bare>(step, from, to, in, least);
-    else fused<ntk, exact, watched, Curve::acute, false>(step, from, to, in, least);
+    if (ntk && Line<T>(step.ops[0].c).tied()) fused<ntk, exact, watched, bare, ntk>(step, from, to, in, least);
+    else fused<ntk, exact, watched, bare, false>(step, from, to, in, least);
 }
 
 template <bool ntk, bool exact, bool watched, typename T>

@@ -32,7 +32,7 @@ struct Row {
     std::int64_t first, second;  // index of the row's first position in both inputs
     bool zero[2];                // whether the plane is displaced along each axis
     const Inputs<T>* inputs;
-    Vec<T>* least;  // the least tan^2(theta / 2) of any pair so far
+    Vec<T>* least;  // the least tan^2(theta / 2) / 2 of any pair so far
 
     const T* left(int slot) const {
         if (inputs->self) return inputs->slots1 + (inputs->begin1[slot] * inputs->across + first) * lanes<T>;
@@ -41,6 +41,21 @@ struct Row {
     // What the first input has at cell i, for all lanes.
     Vec<T> at(const T* left, int i) const { return inputs->self ? load(left + i * lanes<T>) : fill(left[i * inputs->along]); }
     const T* right(int slot) const { return inputs->slots2 + (inputs->begin2[slot] * inputs->across + second) * lanes<T>; }
+};
+
+template <typename T>
+struct Rows {  // `count` rows, one below the other
+    Row<T> top;
+    int count;
+    std::int64_t next, next_from;  // numbers to the next row: of the cells, and of where they are from
+    std::int64_t width1, width2;   // positions to the next row in both inputs
+    std::int64_t next1, next2;     // and numbers of a slot
+
+    Row<T> at(int r) const {
+        Row<T> row = top;
+        row.cells += r * next, row.from += r * next_from, row.first += r * width1, row.second += r * width2;
+        return row;
+    }
 };
 
 template <bool ntk, bool exact, bool tangents, typename T, typename Change>  // tangents: whether they are read and written, too
@@ -66,7 +81,7 @@ inline void each(const Row<T>& row, Change change) {
 
 // The ReLU family in two stages: a vector's angle is found while the root and polynomial of the one before it are on their way,
 // since a vector takes longer than the processor looks ahead. At first there is none, and what is written is overwritten.
-// `least` keeps the least tan^2(theta / 2), where `watched`.
+// `least` keeps the least tan^2(theta / 2) / 2, where `watched`.
 template <bool ntk, bool exact, bool watched, bool signs, typename T>
 struct Bending {
     const Bend<T> bend;
@@ -103,12 +118,14 @@ template <typename T>
 struct Line {
     T scale, b2, grow, shift;
     explicit Line(const double* c) : scale(T(c[0])), b2(T(c[1])), grow(T(c[2])), shift(T(c[3])) {}
+    bool tied() const { return grow == scale && shift == b2; }  // Theta' = K' + scale Theta: all weights are trained
 };
 
-template <bool ntk, bool exact, typename T>
+template <bool ntk, bool exact, bool tied = false, typename T>
 inline void affine(const Line<T> c, Vec<T>& k, Vec<T>& t, Vec<T>& e) {
-    if constexpr (ntk) t = c.scale * t + (c.grow * k + c.shift);
+    if constexpr (ntk && !tied) t = c.scale * t + (c.grow * k + c.shift);
     k = c.scale * k + c.b2;
+    if constexpr (ntk && tied) t = c.scale * t + k;
     if constexpr (exact) e = c.scale * e;
 }
 

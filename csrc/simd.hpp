@@ -95,6 +95,16 @@ inline V quotient(V a, V b) {
 }
 #endif
 
+// 2 x + tiny, by the adders where they are apart from the multipliers.
+template <typename V, typename T>
+inline V twice(V x, T tiny) {
+#if defined(RECIPROCAL)
+    return T(2) * x + tiny;
+#else
+    return x + (x + tiny);
+#endif
+}
+
 template <typename V>
 inline V absolute(V x) {
     return larger(x, -x);

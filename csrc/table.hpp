@@ -61,7 +61,7 @@ void table(const Op& op, const Row<double>& row) {
         }
         chebyshev(deviations, stretched(c, second), b);
         const Angle<double> p = angle<false, true, double>(first, second, k, e);
-        const Vec<double> acute = root(p.u) * angle_ratio(p.u), turn = (k < 0 ? pi - acute : acute) * (2 / pi) - 1.0;
+        const Vec<double> acute = root2 * root(p.u) * angle_ratio(p.u), turn = (k < 0 ? pi - acute : acute) * (2 / pi) - 1.0;
         if (row.inputs->self) {
             if constexpr (ntk) t = t * contracted(tables[1], deviations, angles, a, b, turn);
             k = contracted(tables[0], deviations, angles, a, b, turn);

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled ext
 
 SIZE, POSITIONS = (2, 3), 6  # one channel
 PLANES = [(a, b, False, False) for a in (-1, 0, 1) for b in (-2, -1, 0, 1, 2)]
-AFFINE, RELU = [2.0, 0.5, 2.0, 0.5], [0.5, 0.15915494309189535, 1.0, 0.0]
+AFFINE, RELU = [2.0, 0.5, 2.0, 0.5], [0.5, 0.22507907903927652, 1.0, 0.0]  # level, and 1 / (sqrt(2) pi)
 ONCE = (1, [0])
 UNTOUCHED = -7.0
 INPUT = dict(gather=int(Gather.INPUT), size1=SIZE, size2=SIZE, stride=(1, 1), data=(1, 0, 0))

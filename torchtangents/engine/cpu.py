@@ -17,7 +17,7 @@ from .interpolation import BLANK, Interpolants
 from .lowering import Lowering
 from .needs import pair_needs
 from .numbers import Keeper, kept_names, numbers_by_rules, tabulated
-from .operations import has_closed_form
+from .operations import UNIT, has_closed_form
 from .products import CLOSE, Products, many_are_close
 from .progress import watched
 from .segments import Gather, Step
@@ -98,14 +98,14 @@ class Prepared:
         needs = pair_needs(first, second, wanted)
         kept = {step: kept_names(needs, step) for step in needs.planes}
         functions = [s for s in needs.planes if isinstance(s, Pointwise) and not has_closed_form(s.dual)]
-        low = self.low = Lowering(needs, single, kept, interpolants=dict.fromkeys(functions, BLANK))
+        low = self.low = Lowering(needs, single, kept, interpolants=dict.fromkeys(functions, BLANK), unit=UNIT)
         self.x1 = low.inputs1.rows()
         self.x2 = self.x1 if self.shared else low.inputs2.rows()
         self.interpolants: Interpolants = {}
         if functions:
             sides = [(first, self.x1)] if self.shared else [(first, self.x1), (second, self.x2)]
             self.interpolants = tabulated(sides, [s for s in first.steps if s in functions], low.by_code)
-            low = self.low = Lowering(needs, single, kept, interpolants=self.interpolants)
+            low = self.low = Lowering(needs, single, kept, interpolants=self.interpolants, unit=UNIT)
         self.code = Code(low, ntk, single)
 
     def run(self, tile: int | None, progress: bool | None) -> tuple[Tensor, Tensor | None]:

@@ -36,9 +36,15 @@ class Lowering:
     """The program of a pair of data sets as segments."""
 
     def __init__(
-        self, needs: Needs, single: bool, kept: dict[Node, set[str]], own: bool = False, interpolants: Interpolants | None = None
+        self,
+        needs: Needs,
+        single: bool,
+        kept: dict[Node, set[str]],
+        own: bool = False,
+        interpolants: Interpolants | None = None,
+        unit: float = 1.0,
     ):
-        self.needs, self.single, self.kept, self.own = needs, single, kept, own
+        self.needs, self.single, self.kept, self.own, self.unit = needs, single, kept, own, unit
         self.interpolants = interpolants or {}
         self.twin = dict(zip(needs.steps1, needs.steps2, strict=True))
         self.root = needs.steps1[-1]
@@ -208,7 +214,7 @@ class Lowering:
         if not isinstance(node, Mixture):
             kept = self.kept.get(node, set())
             table = self.interpolants.get(node)
-            own = operations(node, kept, self.negative[node.inputs[0]], lambda axes: self._flags(node, axes), table)
+            own = operations(node, kept, self.negative[node.inputs[0]], lambda axes: self._flags(node, axes), table, self.unit)
             if self.own:
                 step.operations += [Operation(Kind.RECORD, node, o.slots, (float(o.root),), o.root) for o in own if o.slots]
             step.operations += own

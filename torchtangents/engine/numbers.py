@@ -18,6 +18,7 @@ from ..graph.program import Program, widened
 from .interpolation import BLANK, Interpolants, interpolant
 from .lowering import Lowering
 from .needs import Needs, needs_of
+from .operations import UNIT
 from .products import norms
 from .reference import Kept
 from .sides import self_pass
@@ -54,7 +55,7 @@ class Keeper:
             single = program.width == torch.float32
             kept = {node: {name} for node, name, _ in slots if not isinstance(node, Pointwise)}
             needs = needs_of(program, {node for node, _, _ in slots})
-            self.code = Code(Lowering(needs, single, kept, own=True, interpolants=interpolants), False, single)
+            self.code = Code(Lowering(needs, single, kept, own=True, interpolants=interpolants, unit=UNIT), False, single)
             self.order, self.total = _order(self.code, slots)
 
     def of(self, x: Tensor, moments: Tensor | None = None) -> Numbers:

@@ -28,6 +28,9 @@ class Kind(IntEnum):
     AFFINE, RELU, SIGN, ERF, GELU, WAVE, RBF, TABLE, GAIN, NORMALIZE, DROPOUT, MEANS, RECORD = range(13)
 
 
+UNIT = math.sqrt(2)  # csrc/duals.hpp leaves it out of a ReLU's covariance, beside the factor of its angle
+
+
 @dataclass(frozen=True)
 class Operation:
     """One operation of a step; `slots` names the numbers kept by the node, `root` those that enter as square roots."""
@@ -50,17 +53,18 @@ def operations(
     negative: bool,
     axes: Callable[[tuple[int, ...]], tuple[float, float]],
     table: Interpolant | None = None,
+    unit: float = 1.0,
 ) -> list[Operation]:
     """The operations of one elementwise step.
 
     `kept`: names of the numbers that pairs have of it; `negative`: whether the covariance may be; `axes`: as csrc's flags;
-    `table`: of a function that has no closed form.
+    `table`: of a function that has no closed form; `unit`: what the compiled ReLU leaves out (`UNIT` in csrc).
     """
     if isinstance(node, Affine):
         w2, b2, grow, shift = (number(v) for v in (node.w2, node.b2, node.grow, node.shift))
         return [Operation(Kind.AFFINE, node, (), (w2 / node.taps, b2, grow / node.taps, shift))]
     if isinstance(node, Pointwise):
-        return _pointwise(node, negative, axes, table)
+        return _pointwise(node, negative, axes, table, unit)
     if isinstance(node, Gain):
         return [Operation(Kind.GAIN, node, (), axes(node.axes))]
     if isinstance(node, Normalize):
@@ -77,8 +81,8 @@ def operations(
     raise NotNative(f"{node.layer}: {type(node).__name__} has no compiled rule")
 
 
-def _pointwise(node: Pointwise, negative: bool, axes: Callable, table: Interpolant | None) -> list[Operation]:
-    kind, constants = dual_constants(node.dual, negative) if table is None else (Kind.TABLE, table.constants)
+def _pointwise(node: Pointwise, negative: bool, axes: Callable, table: Interpolant | None, unit: float) -> list[Operation]:
+    kind, constants = dual_constants(node.dual, negative, unit) if table is None else (Kind.TABLE, table.constants)
     out = [Operation(kind, node, () if kind == Kind.AFFINE else ("v",), constants, root=True)]
     if node.gain is not None and not isinstance(node.dual, Sign):
         if not isinstance(node.dual, ABReLU):
@@ -87,13 +91,13 @@ def _pointwise(node: Pointwise, negative: bool, axes: Callable, table: Interpola
     return out
 
 
-def dual_constants(dual: Dual, negative: bool = True) -> tuple[Kind, tuple[float, ...]]:
+def dual_constants(dual: Dual, negative: bool = True, unit: float = 1.0) -> tuple[Kind, tuple[float, ...]]:
     """The kind of a function, and its constants in the order that csrc/duals.hpp states."""
     if type(dual) is ABReLU:
         a, b = number(dual.a), number(dual.b)
         if a == b:
             return Kind.AFFINE, (a * a, 0.0, 0.0, 0.0)
-        return Kind.RELU, ((a * a + b * b) / 2, (a - b) ** 2 / (2 * math.pi), float(negative), 0.0)
+        return Kind.RELU, ((a * a + b * b) / 2, unit * (a - b) ** 2 / (2 * math.pi), float(negative), 0.0)
     if type(dual) is Sign:
         return Kind.SIGN, ()
     if type(dual) is Erf:
