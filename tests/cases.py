@@ -35,6 +35,19 @@ class Cat(torch.nn.Module):
         return torch.cat([torch.relu(self.a(x)), self.b(x)], 1)
 
 
+class Pools(torch.nn.Module):
+    """One value, read by two pools of which one is of two positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.pools = Sequential(conv(3), R()), torch.nn.ModuleList([n.AvgPool2d(2), n.AvgPool2d(4)])
+        self.heads = torch.nn.ModuleList([Sequential(conv(6), R(), GAP(), head(6)) for _ in self.pools])
+
+    def forward(self, x):
+        h = self.body(x)
+        return sum(head(pool(h)) for pool, head in zip(self.pools, self.heads, strict=True))
+
+
 def conv(i, k=3, p=1, **o):
     return n.Conv2d(i, 6, k, padding=p, w_std=1.4, **o)
 
@@ -79,6 +92,7 @@ STRUCTURE = {
     ),
     "h-plus-relu-h": lambda: Sequential(conv(3), Swish(), conv(6), Swish(), Flat(), head(6 * 35)),
     "two-means": lambda: Sequential(Residual(Sequential(conv(3), R()), Sequential(conv(3), R())), conv(6), R(), GAP(), head(6)),
+    "pools-of-one-value": Pools,
     "input-shortcut": lambda: Sequential(Residual(n.Conv2d(3, 3, 3, padding=1)), conv(3), R(), GAP(), head(6)),
     "cat": lambda: Sequential(Cat(3), conv(12), R(), GAP(), head(6)),
     "sign-of-zeros": lambda: Sequential(
@@ -123,7 +137,12 @@ BY_REFERENCE |= dict.fromkeys(cases_activations.BY_REFERENCE | cases_layers.BY_R
 BY_REFERENCE |= dict.fromkeys(cases_attention.NO_COMPILED_RULE, "no compiled rule") | cases_composition.BY_REFERENCE
 IMAGES = {**AWKWARD, **STRUCTURE}
 NETS = {**IMAGES, **DEEP}
-INPUTS = {}  # of cases with inputs of their own: (count, dtype, seed) -> a tensor, or a tuple of forward's arguments
+# of cases with inputs of their own: (count, dtype, seed) -> a tensor, or a tuple of forward's arguments
+INPUTS = {
+    "pools-of-one-value": lambda count, dtype, seed: torch.randn(
+        (count, 3, 8, 4), generator=torch.Generator().manual_seed(seed), dtype=dtype
+    ),
+}
 for more in (cases_activations, cases_attention, cases_composition, cases_layers):
     NETS |= more.NETS
     INPUTS |= more.INPUTS
