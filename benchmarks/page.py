@@ -83,9 +83,9 @@ def timed(found: dict[str, Any], *peers: str) -> list[dict[str, Any]]:
     return [r for r in found["results"] if r["peer"] in peers and r["status"] == "timed"]
 
 
-def analytic(peer: str) -> str:
+def analytic(peer: str, results: str | None = None) -> str:
     """Kernels of infinite width beside one peer."""
-    found = load(peer)
+    found = load(results or peer)
     rows = [
         f"| network | ours, an entry | {peer} | ratio | entries each | memory, MiB | difference |",
         "|---|---|---|---|---|---|---|",
@@ -200,6 +200,7 @@ def diabetes() -> str:
 
 TABLES = {
     "neural-tangents": partial(analytic, "neural-tangents"),
+    "neural-tangents-amd": partial(analytic, "neural-tangents", "neural-tangents-amd"),
     "reference": partial(analytic, "reference"),
     "empirical": empirical,
     "gpytorch": gpytorch,
