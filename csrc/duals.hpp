@@ -97,7 +97,7 @@ inline void relu(const Bend<T> c, const Angle<T>& p, Vec<T>& k, Vec<T>& t, Vec<T
         const Vec<T> acute = h * angle_ratio(p.u);
         Vec<T> slope = c.level - acute;
         if constexpr (signs) slope = k < 0 ? (c.level - half_turn) + acute : slope;
-        k = k * slope + p.sum * h;
+        k = p.sum * h + k * slope;  // in this order, so that k slope is rounded with and without t, which may be k
         if constexpr (ntk) t = t * slope;
     }
 }
