@@ -4,6 +4,8 @@
 // distance e (where `exact`).
 #pragma once
 
+#include <limits>
+
 #include "duals.hpp"
 #include "plan.hpp"
 
@@ -191,12 +193,14 @@ inline void means(const Op& op, const Row<T>& row) {
     });
 }
 
-// Keeps the second moment of every input for what follows, or (c[0]) its root: the slot is written instead of read.
+// Keeps the second moment of every input for what follows, or (c[0]) its root: the slot is written instead of read. From c[1] on it
+// is infinite, and so no pair of it finite: the divisor of an angle would overflow unseen.
 template <bool ntk, bool exact, typename T>
 inline void record(const Op& op, const Row<T>& row) {
     T* to = const_cast<T*>(row.right(op.slots[0]));
+    const Vec<T> most = fill(T(op.c[1])), infinite = fill(std::numeric_limits<T>::infinity());
     each<ntk, exact>(row, [=](int i, Vec<T>& k, Vec<T>&, Vec<T>&) {
-        const Vec<T> v = larger(k, Vec<T>{});
+        const Vec<T> moment = larger(k, Vec<T>{}), v = moment < most ? moment : infinite;
         store(to + i * lanes<T>, op.c[0] != 0 ? root(v) : v);
     });
 }

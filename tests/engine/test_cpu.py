@@ -146,3 +146,27 @@ def test_duplicates_in_a_fully_connected_net():
     for mine, other in zip(tt.kernels(net, x, backend="cpu"), oracle, strict=True):
         own = other.diagonal()
         assert error(mine, other, own, own) < FLOAT32
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(torch.float32, 1.2e19), (torch.float64, 8e153)])
+@pytest.mark.parametrize("normalised", [False, True])
+def test_values_that_nearly_overflow_are_right_or_refused(dtype, largest, normalised):
+    first = [tt.nn.LayerNorm(2), tt.nn.Linear(2, 6, bias=False)] if normalised else []
+    net = torch.nn.Sequential(
+        tt.nn.Linear(2, 2, bias=False), torch.nn.ReLU(), *first, torch.nn.ReLU(), tt.nn.Linear(6 if first else 2, 1, bias=False)
+    )
+    x = torch.tensor([[1.0, 0.1], [-1.0, 0.5], [0.9, -0.5], [0.5, -0.1], [-0.7, 1.0]], dtype=torch.float64)
+    unit = 1e9 if normalised else 1.0  # far above LayerNorm's eps
+    plain, refused = tt.kernels(net, x * unit, backend="reference"), 0
+    tolerance = FLOAT32 if dtype == torch.float32 else 1e-12
+    for scale in torch.linspace(0.3, 1.5, 25).tolist():
+        scale *= largest
+        try:
+            kernels = tt.kernels(net, (x * scale).to(dtype), backend="cpu")
+        except OverflowError:
+            refused += 1
+            continue
+        for mine, other in zip(kernels, plain, strict=True):
+            other = other if normalised else other * scale * scale
+            assert float(((mine.double() - other) / other.abs().max()).abs().max()) < tolerance
+    assert 0 < refused < 25

@@ -64,7 +64,7 @@ def made(**options):
 def kept(single=True):
     """Standard deviations of every input, for the plan above."""
     plan = Sketch(ntk=False, single=single).segment([(0, 0, True, False)], False).step(buffer=0, **INPUT)
-    return plan.slot(POSITIONS, POSITIONS).op(int(Kind.AFFINE), [], AFFINE).op(int(Kind.RECORD), [0], [1.0])
+    return plan.slot(POSITIONS, POSITIONS).op(int(Kind.AFFINE), [], AFFINE).op(int(Kind.RECORD), [0], [1.0, 1e30])
 
 
 def outputs(rows=3, columns=4, positions=POSITIONS, dtype=torch.float32):

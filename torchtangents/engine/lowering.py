@@ -22,7 +22,7 @@ from ..covariance.refusal import NotNative
 from . import tables
 from .interpolation import Interpolants
 from .needs import Needs, planes_for
-from .operations import Kind, Operation, keeps_sign, number, operations
+from .operations import Kind, Operation, keeps_sign, largest, number, operations
 from .runs import Run
 from .segments import Gather, Reduction, Segment, Step, inputs_of
 
@@ -46,6 +46,7 @@ class Lowering:
     ):
         self.needs, self.single, self.kept, self.own, self.unit = needs, single, kept, own, unit
         self.interpolants = interpolants or {}
+        self.most = largest(single)
         self.twin = dict(zip(needs.steps1, needs.steps2, strict=True))
         self.root = needs.steps1[-1]
         self.axes: dict[Node, tuple[int, ...]] = {}
@@ -216,7 +217,9 @@ class Lowering:
             table = self.interpolants.get(node)
             own = operations(node, kept, self.negative[node.inputs[0]], lambda axes: self._flags(node, axes), table, self.unit)
             if self.own:
-                step.operations += [Operation(Kind.RECORD, node, o.slots, (float(o.root),), o.root) for o in own if o.slots]
+                step.operations += [
+                    Operation(Kind.RECORD, node, o.slots, (float(o.root), self.most), o.root) for o in own if o.slots
+                ]
             step.operations += own
         return step
 

@@ -18,7 +18,7 @@ from ..graph.program import Program, widened
 from .interpolation import BLANK, Interpolants, interpolant
 from .lowering import Lowering
 from .needs import Needs, needs_of
-from .operations import UNIT
+from .operations import UNIT, largest
 from .products import norms
 from .reference import Kept
 from .sides import self_pass
@@ -94,7 +94,7 @@ def numbers_by_rules(program: Program, slots: list[Slot], wide: bool, narrow: bo
     for node, name, root in slots:
         v = kept.memory[twin[node]][name].detach()
         v = v.reshape(len(v), math.prod(v.shape[1:]))
-        rows.append(v.clamp_min(0).sqrt() if root else v)
+        rows.append(v.masked_fill(v >= largest(program.width == torch.float32), torch.inf).clamp_min(0).sqrt() if root else v)
     whole = torch.cat(rows, 1)
     return Numbers(whole.float() if narrow else None, whole if wide else None)
 

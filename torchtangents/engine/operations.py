@@ -47,6 +47,11 @@ def number(value: float | Tensor) -> float:
     return float(value.detach()) if isinstance(value, Tensor) else float(value)
 
 
+def largest(single: bool) -> float:
+    """Second moments from this on overflow in csrc, which adds up four products of two deviations."""
+    return torch.finfo(torch.float32 if single else torch.float64).max / 4
+
+
 def operations(
     node: Node,
     kept: set[str],
