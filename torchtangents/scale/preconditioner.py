@@ -65,7 +65,7 @@ class Preconditioner:
         sound = torch.isfinite(factor).all(0)
         factor = factor[:, : int(sound.long().cumprod(0).sum())]  # rounding ends it where no positive pivot is left
         left = (diagonal - factor.square().sum(1)).clamp(min=0).mean().item()
-        self._shift = shift if shift > 0 else max(left, torch.finfo(square.dtype).eps * largest)
+        self._shift = shift if shift > 0 else max(left, rounding * largest)  # below, rounding could make it indefinite
         self.rank = factor.shape[1]
         stacked = torch.cat([factor, self._shift**0.5 * torch.eye(self.rank, dtype=torch.float64)])
         self._q = torch.linalg.qr(stacked)[0][: len(square)].contiguous()
