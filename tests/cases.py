@@ -137,12 +137,14 @@ BY_REFERENCE |= dict.fromkeys(cases_activations.BY_REFERENCE | cases_layers.BY_R
 BY_REFERENCE |= dict.fromkeys(cases_attention.NO_COMPILED_RULE, "no compiled rule") | cases_composition.BY_REFERENCE
 IMAGES = {**AWKWARD, **STRUCTURE}
 NETS = {**IMAGES, **DEEP}
+
+
+def drawn(shape, dtype, seed):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
 # of cases with inputs of their own: (count, dtype, seed) -> a tensor, or a tuple of forward's arguments
-INPUTS = {
-    "pools-of-one-value": lambda count, dtype, seed: torch.randn(
-        (count, 3, 8, 4), generator=torch.Generator().manual_seed(seed), dtype=dtype
-    ),
-}
+INPUTS = {"pools-of-one-value": lambda count, dtype, seed: drawn((count, 3, 8, 4), dtype, seed)}
 for more in (cases_activations, cases_attention, cases_composition, cases_layers):
     NETS |= more.NETS
     INPUTS |= more.INPUTS
@@ -153,7 +155,7 @@ def inputs(name, count=3, dtype=torch.float64, seed=1):
     if name in INPUTS:
         return INPUTS[name](count, dtype, seed)
     shape = (count, 4) if name in DEEP else (count, 3, 7, 5)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return drawn(shape, dtype, seed)
 
 
 def each(change, x):

@@ -46,6 +46,14 @@ def test_kinks_away_from_zero_are_refused(activation):
         interpolant(dual_of(activation), 0.5, 2.0)
 
 
+@pytest.mark.parametrize("activation", [torch.nn.Tanh, torch.nn.ELU])
+@pytest.mark.parametrize("low", [1.0, 1e18, float("inf")])
+@pytest.mark.parametrize("high", [1e18, float("inf")])
+def test_deviations_beyond_rounding_are_refused(activation, low, high):
+    with pytest.raises(NotNative, match="no table is accurate for standard deviations up to"):
+        interpolant(dual_of(activation), low, high)
+
+
 def test_constants_are_in_the_order_of_csrc():
     table = interpolant(dual_of(torch.nn.Sigmoid), 0.8, 1.3)
     r, k, centre, scale, *rest = table.constants

@@ -67,9 +67,11 @@ def interpolant(dual: Dual, low: float, high: float, least: float | None = None)
     least = low if least is None else least
     if not dual.tabulates:
         raise NotNative(f"{dual}: its closed form has no compiled rule, and a table would lose small variances")
+    ends = [x / (_BEND + x) for x in (low, high)]
+    if not (1 + ends[1]) / 2 < 1:  # rounded, or not a number: infinitely large
+        raise NotNative(f"{dual}: no table is accurate for standard deviations up to {high:.3g}")
     if 0 < least < _LEAST * high and not bool(dual.function(torch.zeros(1))):  # k is about low^2, below a table's error
         raise NotNative(f"{dual}: a table would lose standard deviations as small as {least:.3g} beside {high:.3g}")
-    ends = [x / (_BEND + x) for x in (low, high)]
     equal = ends[1] - ends[0] <= 1e-12 * ends[1]
     if any(dual.breakpoints) and not equal:  # a kink away from 0 makes a layer where two deviations are close
         raise NotNative(f"{dual}: no table is accurate for standard deviations from {low:.3g} to {high:.3g}")

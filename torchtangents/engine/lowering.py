@@ -46,7 +46,6 @@ class Lowering:
     ):
         self.needs, self.single, self.kept, self.own, self.unit = needs, single, kept, own, unit
         self.interpolants = interpolants or {}
-        self.most = largest(single)
         self.twin = dict(zip(needs.steps1, needs.steps2, strict=True))
         self.root = needs.steps1[-1]
         self.axes: dict[Node, tuple[int, ...]] = {}
@@ -217,9 +216,8 @@ class Lowering:
             table = self.interpolants.get(node)
             own = operations(node, kept, self.negative[node.inputs[0]], lambda axes: self._flags(node, axes), table, self.unit)
             if self.own:
-                step.operations += [
-                    Operation(Kind.RECORD, node, o.slots, (float(o.root), self.most), o.root) for o in own if o.slots
-                ]
+                most = largest(node, self.single)
+                step.operations += [Operation(Kind.RECORD, node, o.slots, (float(o.root), most), o.root) for o in own if o.slots]
             step.operations += own
         return step
 

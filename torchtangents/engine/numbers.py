@@ -94,7 +94,8 @@ def numbers_by_rules(program: Program, slots: list[Slot], wide: bool, narrow: bo
     for node, name, root in slots:
         v = kept.memory[twin[node]][name].detach()
         v = v.reshape(len(v), math.prod(v.shape[1:]))
-        rows.append(v.masked_fill(v >= largest(program.width == torch.float32), torch.inf).clamp_min(0).sqrt() if root else v)
+        most = largest(node, program.width == torch.float32)
+        rows.append(v.masked_fill(v >= most, torch.inf).clamp_min(0).sqrt() if root else v)
     whole = torch.cat(rows, 1)
     return Numbers(whole.float() if narrow else None, whole if wide else None)
 

@@ -47,9 +47,13 @@ def number(value: float | Tensor) -> float:
     return float(value.detach()) if isinstance(value, Tensor) else float(value)
 
 
-def largest(single: bool) -> float:
-    """Second moments from this on overflow in csrc, which adds up four products of two deviations."""
-    return torch.finfo(torch.float32 if single else torch.float64).max / 4
+def largest(node: Node, single: bool) -> float:
+    """Second moments of a node from this on overflow in csrc, which adds up four products of deviations for an angle.
+
+    Functions with kinks take theirs in the precision of the data, all others in double precision.
+    """
+    kinked = isinstance(node, Pointwise) and node.dual.kinked
+    return torch.finfo(torch.float32 if single and kinked else torch.float64).max / 4
 
 
 def operations(
