@@ -31,7 +31,7 @@ class Rows:
     @classmethod
     def gather(cls, index: Iterable[int], size_in: int) -> Rows:
         """out[p] = in[index[p]], and 0 where the index is out of range."""
-        return cls(([(i, 1.0)] for i in index), size_in)
+        return _gathered(tuple(index), size_in)
 
     @classmethod
     def matrix(cls, matrix: np.ndarray) -> Rows:
@@ -63,6 +63,8 @@ class Rows:
 
     def same(self, other: Rows) -> bool:
         """Whether both are one map."""
+        if self is other:
+            return True
         if self.index.shape != other.index.shape or self.size_in != other.size_in:
             return False
         return bool((self.index == other.index).all() and (self.coef == other.coef).all())
@@ -105,6 +107,12 @@ class Rows:
             taken = v.index_select(dim, torch.from_numpy(index.clip(0)).to(v.device))
             out = out + taken * torch.from_numpy(coef.copy()).to(v).reshape(shape)
         return out  # type: ignore[return-value]
+
+
+@functools.lru_cache(256)
+def _gathered(index: tuple[int, ...], size_in: int) -> Rows:
+    """Layers of one size share them: nobody writes to rows, and what is derived from them is derived once."""
+    return Rows(([(i, 1.0)] for i in index), size_in)
 
 
 def congruence(

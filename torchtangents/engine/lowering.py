@@ -6,9 +6,11 @@ positions joins it. Steps that mix positions become reductions of the segment th
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections import Counter
 from dataclasses import replace
+
+import numpy as np
 
 from ..covariance.combine import Combine, Mixture
 from ..covariance.grid import Planes
@@ -47,6 +49,7 @@ class Lowering:
         self.needs, self.single, self.kept, self.own, self.unit = needs, single, kept, own, unit
         self.interpolants = interpolants or {}
         self.twin = dict(zip(needs.steps1, needs.steps2, strict=True))
+        self.alike = all(one.size == two.size for one, two in self.twin.items())
         self.root = needs.steps1[-1]
         self.axes: dict[Node, tuple[int, ...]] = {}
         self.negative: dict[Node, bool] = {}
@@ -132,12 +135,11 @@ class Lowering:
     def _near(self) -> dict[Node, Planes]:
         """Planes in double precision although the data are single: what a kink after a mixing of positions depends on."""
         duals = [s.dual for s in self.needs.steps1 if isinstance(s, Pointwise)]
-        alike = all(one.size == two.size for one, two in self.twin.items())
-        self.exact = alike and any(self.needs.distance.values()) and all(isinstance(d, (ABReLU, Sign)) for d in duals)
+        self.exact = self.alike and any(self.needs.distance.values()) and all(isinstance(d, (ABReLU, Sign)) for d in duals)
         if not self.single:
             return {}
         positions = min((math.prod(s.size) for s in self.needs.steps1 if s.size and not s.inputs), default=_POSITIONS)
-        averaged = alike and not self.root.size and positions >= _POSITIONS
+        averaged = self.alike and not self.root.size and positions >= _POSITIONS
         if self.own or not averaged:
             return dict(self.needs.planes)
         late = [run for run in self.needs.runs if run.sources]
@@ -146,25 +148,24 @@ class Lowering:
 
     def marked(self, node: Node, exact: bool = False) -> list[tuple[int, int, bool, bool]]:
         """The planes of a segment with its precision."""
-        near = [set(d) for d in self.planes(node, self.near[node])] if node in self.near else None
-        out = []
-        places = list(itertools.product(*self.planes(node)))
+        first, second = self.planes(node)
+        near1, near2 = self.planes(node, self.near[node]) if node in self.near else ((), ())
+        both = set(near1), set(near2)
+        out = [(a, b, a in both[0] and b in both[1], exact and a == b == 0) for a in first for b in second]
         if self.own:  # plane 0 first: the others read what it keeps
-            places = [(0, 0), *(d for d in places if d != (0, 0))]
-        for d in places:
-            wide = near is not None and all(a in b for a, b in zip(d, near, strict=True))
-            out.append((*d, wide, exact and d == (0, 0)))  # type: ignore[arg-type]
+            out.sort(key=lambda plane: plane[:2] != (0, 0))
         return out
 
     def cells(self) -> int:
         """Values that all steps compute for one pair."""
         total = 0
         for segment in self.segments:
-            for step in segment.steps:
-                one, two = self.sizes(step.node)
-                for d0, d1, _, _ in segment.planes:
-                    d = d0 * step.stride[0], d1 * step.stride[1]  # type: ignore[index]
-                    total += math.prod(max(0, min(a, b - c) - max(0, -c)) for a, b, c in zip(one, two, d, strict=True))
+            alike = Counter((self.sizes(step.node), step.stride) for step in segment.steps)
+            d = np.asarray([plane[:2] for plane in segment.planes]).reshape(-1, 2)
+            for (sizes, stride), steps in alike.items():
+                one, two = np.asarray(sizes)
+                places = np.minimum(one, two - d * stride) - np.maximum(0, -d * stride)
+                total += steps * int(places.clip(0).prod(1).sum())
         return max(total, 1)
 
     # Segments
@@ -188,8 +189,9 @@ class Lowering:
                 raise NotNative(f"{source.layer}: is stored without a rule")
             at[source] = Step(Gather.LOAD, source, stored=source)
             steps.append(at[source])
+        inside = set(run.steps)
         for node in run.steps:
-            readers = [c for c in run.steps if node.inputs and node.inputs[0] in c.inputs]
+            readers = [c for c in self.consumers[node.inputs[0]] if c in inside] if node.inputs else []
             at[node] = self._step(node, at, steps, alone=len(readers) == 1)
         return self._finished(steps, run.target, exact=self.exact and (self.own or not run.sources))
 
@@ -239,7 +241,7 @@ class Lowering:
         axis = self.axes[node][node.axis]
         (before,) = {self.size(node.inputs[0])[axis]}
         inside = taps[1][0] >= 0 and taps[0] * (self.size(node)[axis] - 1) + taps[1][-1] < before
-        inside &= all(one.size == two.size for one, two in self.twin.items())
+        inside &= self.alike
         join = alone and source.gather == Gather.MAP and not source.operations and (inside or self._keeps(source, axis))
         if not join:
             source = new(Step(Gather.MAP, node, [source]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,21 +13,25 @@ from ..covariance.dual import Dual
 from ..covariance.node import Node
 from .program import Program
 
+_HOLDERS = (Tensor, tuple, Dual)
+
 
 def leaves(*programs: Program) -> list[Tensor]:
     """Every tensor that enters the programs, once, in a fixed order."""
-    values = (value for program in programs for step in program.steps for value in vars(step).values())
+    values = (
+        value for program in programs for step in program.steps for value in vars(step).values() if isinstance(value, _HOLDERS)
+    )
     return list({id(t): t for value in values for t in _within(value)}.values())
 
 
-def _within(value: Any) -> Iterator[Tensor]:
+def _within(value: Any) -> Sequence[Tensor]:
     if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple):
-        for v in value:
-            yield from _within(v)
-    elif isinstance(value, Dual):
-        yield from (v for v in vars(value).values() if isinstance(v, Tensor))
+        return (value,)
+    if isinstance(value, tuple):
+        return [t for v in value if isinstance(v, _HOLDERS) for t in _within(v)]
+    if isinstance(value, Dual):
+        return [v for v in vars(value).values() if isinstance(v, Tensor)]
+    return ()
 
 
 def rebound(program: Program, new: dict[int, Tensor]) -> Program:
