@@ -96,6 +96,18 @@ struct Part {  // neighbouring positions of a row that go to one place
 constexpr int near_planes = 8;  // planes side by side whose rows are found once
 constexpr int most_parts = 64;  // of a row, between two passes over the rows
 
+// The sum of one field over `count` cells of one or two rows.
+template <int rows, typename T>
+inline Vec<T> neighbours(const T* from, std::int64_t row, std::int64_t cell, int count) {
+    Vec<T> sum = load(from);
+    if (rows == 2) sum += load(from + row);
+    for (int x = 1; x < count; ++x) {
+        from += cell;
+        sum += rows == 2 ? load(from) + load(from + row) : load(from);
+    }
+    return sum;
+}
+
 // What `rows` rows of a plane add to one row of a stored value.
 template <int rows, bool ntk, bool exact, typename X, typename T>
 inline void add_parts(const Part* parts, int count, const Entry& row, const Place* places, int lowest, int highest, char* memory,
@@ -112,27 +124,22 @@ inline void add_parts(const Part* parts, int count, const Entry& row, const Plac
     const T weight = T(row.coefficient);
     for (const Part* part = parts; part < parts + count; ++part) {
         const T* from = in + part->x * cell;
-        Vec<T> sums[kept];
-        for (int f = 0; f < kept; ++f) {
-            sums[f] = load(from + f * lanes<T>);
-            if (rows == 2) sums[f] += load(from + c.row + f * lanes<T>);
-        }
-        for (int x = 1; x < part->count; ++x)
-            for (int f = 0; f < kept; ++f) {
-                const T* next = from + x * cell + f * lanes<T>;
-                sums[f] += rows == 2 ? load(next) + load(next + c.row) : load(next);
-            }
         const Entry& to = *part->to;
         T* at = highest - lowest < near_planes ? base[to.plane - lowest] : nullptr;
         if (at) {
             at += std::int64_t(to.position) * kept * lanes<T>;
             const T coefficient = weight * T(to.coefficient);
-            for (int f = 0; f < kept; ++f) store(at + f * lanes<T>, load(at + f * lanes<T>) + sums[f] * coefficient);
+            for (int f = 0; f < kept; ++f) {
+                const Vec<T> sum = neighbours<rows>(from + f * lanes<T>, c.row, cell, part->count);
+                store(at + f * lanes<T>, load(at + f * lanes<T>) + sum * coefficient);
+            }
             continue;
         }
         const Place& place = places[to.plane];
         const std::int64_t i = std::int64_t(row.position - place.p[0]) * place.width + to.position - place.p[1];
-        for (int f = 0; f < kept; ++f) add<X, kept, T>(place, memory, i * kept + f, half, sums[f], row.coefficient * to.coefficient);
+        for (int f = 0; f < kept; ++f)
+            add<X, kept, T>(place, memory, i * kept + f, half, neighbours<rows>(from + f * lanes<T>, c.row, cell, part->count),
+                            row.coefficient * to.coefficient);
     }
 }
 
