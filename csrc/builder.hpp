@@ -112,7 +112,8 @@ public:
             require(source >= 0 && source < int(part.steps.size()), "sources that come before");
             require(part.steps[std::size_t(source)].buffer != buffer, "another buffer than the sources'");
         }
-        require(s.gather != Gather::map || (sources.size() == 1 && taps.size() == 2), "one source and two axes in a map");
+        require(s.gather != Gather::map || ((sources.size() == 1 || (sources.size() == 2 && weights.size() == 2)) && taps.size() == 2),
+                "one source or two with weights, and two axes, in a map");
         require(s.gather != Gather::mix || (!sources.empty() && sources.size() == weights.size()), "a weight for each source");
         require(s.gather != Gather::load || (stored >= 0 && stored < int(stored_.size())), "a stored value");
         s.source_count = int(sources.size());
@@ -122,6 +123,7 @@ public:
             s.taps[a] = Taps{taps[a].first, int(taps[a].second.size()), keep(ints_, taps[a].second)};
         }
         if (s.gather == Gather::map) surround(part.steps[std::size_t(sources[0])], s);
+        for (std::size_t i = s.gather == Gather::map ? 1 : 0; i < sources.size(); ++i) require_alike(part.steps[std::size_t(sources[i])], s);
         s.sources = keep(ints_, sources);
         s.weights = keep(doubles_, weights);
         part.steps.push_back(s);
@@ -175,9 +177,15 @@ public:
                 std::int64_t& cells = cells_[std::size_t(step.buffer)];
                 cells = std::max(cells, rows * columns);
                 step.bare = step.gather == Gather::input && step.op_count == 0;
-                for (int source = 0; source < step.source_count; ++source) part.steps[std::size_t(step.sources[source])].bare &= is_fused(step);
+                for (int source = 0; source < step.source_count; ++source)
+                    part.steps[std::size_t(step.sources[source])].bare &= is_fused(step) && step.source_count == 1;
             }
             part.steps.back().bare = false;
+            for (std::size_t s = 0; s < part.steps.size(); ++s) {
+                Step& step = part.steps[s];
+                step.sum = is_sum(step, plan_.ntk);
+                step.paired = step.sum && s + 1 < part.steps.size() && is_function_of(part, s, part.steps[s + 1]);
+            }
             segments_.push_back(Segment{int(part.steps.size()), int(part.planes.size()), int(part.reductions.size()), part.steps.data(),
                                         part.planes.data(), part.reductions.data(), part.output});
         }
@@ -208,6 +216,21 @@ private:
         std::vector<Reduction> reductions;
         bool output = false;
     };
+
+    // Whether a step is a function of the ReLU family of step s, and leaves alone what that reads.
+    static bool is_function_of(const Part& part, std::size_t s, const Step& next) {
+        if (!changes_another(next) || next.sources[0] != int(s) || next.ops[0].kind != Kind::relu || next.ops[0].c[3] == 0) return false;
+        for (int source = 0; source < 2; ++source)
+            if (part.steps[std::size_t(part.steps[s].sources[source])].buffer == next.buffer) return false;
+        return true;
+    }
+
+    // What is added position by position has the same positions.
+    static void require_alike(const Step& source, const Step& sum) {
+        for (int a = 0; a < 2; ++a)
+            require(source.size1[a] == sum.size1[a] && source.size2[a] == sum.size2[a] && source.stride[a] == sum.stride[a],
+                    "terms of a sum on the same positions");
+    }
 
     // The zeros that a window reads around its source.
     void surround(Step& source, const Step& map) {

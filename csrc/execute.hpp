@@ -88,10 +88,13 @@ inline void from_differences(const Data<X>& data, std::int64_t i, std::int64_t j
 template <typename X>
 inline bool fill_whole(const Group<X>& g, X* matrix) {
     const Data<X>& data = *g.data;
+    const X* tangents = data.ntk ? data.ntk + g.first * data.n2 + g.second : nullptr;
     const X *from = data.nngp + g.first * data.n2 + g.second, *norm2 = data.norm2 + g.second, norm1 = data.norm1[g.first];
     const X close = X(data.close * 0.25);
     Vec<X> least{};
     for (int i = 0; i < g.groups * lanes<X>; i += lanes<X>) {
+        __builtin_prefetch(from + data.n2 + i);  // of the next row; processors' own streams end with a page
+        if (tangents) __builtin_prefetch(tangents + data.n2 + i, 1);
         const Vec<X> k = load_anywhere(from + i), total = norm1 + load_anywhere(norm2 + i), e = total * X(0.5) - k;
         store(matrix + i, k);
         least = -larger(close * total - e, -least);
@@ -228,8 +231,19 @@ bool run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, co
         if (before < 0 || !same_ring(segment.steps[before], cells[before], step, c)) clear_ring(step, c, fields);
         held[step.buffer] = s;
         if (!c.width || !c.height) continue;
-        int done = 0;
-        if (!in.self && is_fused(step)) {
+        int done = s > 0 && segment.steps[s - 1].paired && !in.self ? 1 : 0;
+        const bool sums = step.sum && !in.self;
+        if (sums) {
+            Branch<T> branch{&cells[step.sources[1]], T(step.weights[1])};
+            if (step.paired) {
+                branch.next = &segment.steps[s + 1];
+                T* other = reinterpret_cast<T*>(g.workspace + g.at.buffers + plan.buffer_at[branch.next->buffer] * vector_bytes);
+                branch.result = &(cells[s + 1] = cells_of<T>(*branch.next, plane, other, fields, g.groups));
+            }
+            const Cells<T>& from = cells[step.sources[0]];
+            watched ? fused_sum<ntk, exact, !exact>(step, from, c, in, &least, branch) : fused_sum<ntk, exact, false>(step, from, c, in, &least, branch);
+            done = 1;
+        } else if (!in.self && is_fused(step)) {
             const Cells<T>& from = cells[step.sources[0]];
             const bool bare = segment.steps[step.sources[0]].bare;
             watched ? fused<ntk, exact, !exact>(step, bare, from, c, in, &least) : fused<ntk, exact, false>(step, bare, from, c, in, &least);
@@ -252,6 +266,7 @@ bool run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, co
             }
             if (done < step.op_count) apply_all<ntk, exact>(step, done, rows_of(c, c, top, rows, in, &least));
         }
+        if (step.gather == Gather::map && step.source_count == 2 && !sums) add_second<fields>(step, cells[step.sources[1]], c);
         if (watched && any_below(least, T(near_angle))) return false;
     }
     const Cells<T>& last = cells[segment.step_count - 1];

@@ -78,12 +78,6 @@ inline void apply(const Op& op, const Row<T>& row) {
     }
 }
 
-// Whether a step is one other value with something done to it, which need not be copied first.
-inline bool changes_another(const Step& step) {
-    return step.gather == Gather::mix && step.source_count == 1 && step.weights[0] == 1 && step.op_count > 0 &&
-           (step.ops[0].kind == Kind::relu || step.ops[0].kind == Kind::affine);
-}
-
 // The operations of a step from `done` on; a linear layer and the ReLU after it together.
 template <bool ntk, bool exact, typename T>
 inline void apply_all(const Step& step, int done, Rows<T> rows) {

@@ -32,12 +32,14 @@ struct Step {
     int stored;              // load: which stored value
     int channels;            // input: how many, and where they start among an input's numbers, on both sides
     std::int64_t offset1, offset2;
-    int source_count;        // map: one source; mix: the weighted sum of several
+    int source_count;        // map: one source, or two: weights[1] times the second is added at the end; mix: the weighted sum of several
     const int* sources;
     const double* weights;
     Taps taps[2];
     int op_count;
     const Op* ops;
+    bool sum;    // fused, with the second source
+    bool paired; // a sum, and the next step a function of it that is computed in the same pass
     bool bare;  // data alone, which fused steps alone read: its tangent, 0, is neither written nor read
 };
 
@@ -48,6 +50,20 @@ static inline bool is_three(const Taps& taps) {
 static inline bool is_fused(const Step& step) {
     return step.gather == Gather::map && step.op_count > 0 && is_three(step.taps[0]) && is_three(step.taps[1]) &&
            step.ops[0].kind == Kind::affine;
+}
+
+static inline bool is_bent(const Step& step) {  // the fused relu leaves its factor to what follows
+    return step.op_count > 1 && step.ops[1].kind == Kind::relu && step.ops[1].c[3] != 0;
+}
+// Whether a fused step may end in a sum: all weights are trained, or there is no tangent.
+static inline bool is_sum(const Step& step, bool ntk) {
+    return is_fused(step) && step.source_count == 2 && step.op_count == 1 &&
+           (!ntk || (step.ops[0].c[0] == step.ops[0].c[2] && step.ops[0].c[1] == step.ops[0].c[3]));
+}
+// Whether a step is one other value with something done to it, which need not be copied first.
+static inline bool changes_another(const Step& step) {
+    return step.gather == Gather::mix && step.source_count == 1 && step.weights[0] == 1 && step.op_count > 0 &&
+           (step.ops[0].kind == Kind::relu || step.ops[0].kind == Kind::affine);
 }
 
 struct Plane {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 
 #include "rows.hpp"
 
@@ -169,10 +170,6 @@ inline void gather_map(const Step& step, const Cells<T>& from, const Cells<T>& t
     }
 }
 
-inline bool is_bent(const Step& step) {  // the fused relu leaves its factor to what follows
-    return step.op_count > 1 && step.ops[1].kind == Kind::relu && step.ops[1].c[3] != 0;
-}
-
 enum class Curve { none, acute, any };  // no function; one of covariances that are never negative; or of any
 
 // Vertical sums of three for `rows` rows of the result, from 2 more of the source.
@@ -188,8 +185,17 @@ inline void columns(const T* at, std::int64_t next, Vec<T>* sums) {
     }
 }
 
-// A step in one pass, of a source that may be `bare`; its affine operation may be `tied`.
-template <bool ntk, bool exact, bool watched, Curve curve, bool bare, bool tied, typename T>
+template <typename T>
+struct Branch {  // what a sum has beside the window's result: the sum so far, and the next step, if that is a function of the new one
+    const Cells<T>* so_far = nullptr;
+    T weight = 0;
+    const Step* next = nullptr;
+    const Cells<T>* result = nullptr;
+};
+
+// A step in one pass, of a source that may be `bare`; its affine operation may be `tied`. It may end in a sum, which is kept, and
+// whose function goes to where the next step is.
+template <bool ntk, bool exact, bool watched, Curve curve, bool bare, bool tied, bool sums, typename T>
 struct Fused {
     static constexpr int fields = 1 + ntk + exact, n = lanes<T>, cell = fields * n;
     static constexpr bool reads(int field) { return !(bare && field == 1); }
@@ -198,10 +204,12 @@ struct Fused {
     Bending<ntk, exact, watched, curve == Curve::any, T> upper, lower;  // of two rows each has one on its way
     std::int64_t next, next_out, next1, next2;  // numbers to the next row: source, result, the slot on both sides
     int width;
+    T weight;                                 // of the sum so far
+    std::int64_t next_so_far, next_result;    // numbers to its next row, and to that of the function
 
     // `rows` rows from the source's row above them.
     template <int rows>
-    inline void run(const T* in, T* out, const T* x, const T* right) {
+    inline void run(const T* in, T* out, const T* x, const T* right, const T* so_far, T* result) {
         Vec<T> pair[fields][rows], last[fields][rows];
         for (int f = 0; f < fields; ++f) {
             if (!reads(f)) continue;
@@ -229,40 +237,60 @@ struct Fused {
                 affine<ntk && !bare, exact, tied>(line, k, t, e);
                 if constexpr (ntk && bare && tied) t = k;
                 T* cells = out + r * next_out + std::int64_t(i) * cell;
-                if constexpr (bent) {
-                    (r ? lower : upper)(cells, fill(x[r * next1 + i]), load(right + r * next2 + i * n), k, t, e);
-                } else {
+                if constexpr (sums) {
+                    const T* other = so_far + r * next_so_far + std::int64_t(i) * cell;
+                    k += weight * load(other);
+                    if constexpr (ntk) t += weight * load(other + n);
+                    if constexpr (exact) e += weight * load(other + (fields - 1) * n);
+                }
+                if constexpr (sums || !bent) {
                     store(cells, k);
                     if constexpr (ntk) store(cells + n, t);
                     if constexpr (exact) store(cells + (fields - 1) * n, e);
+                }
+                if constexpr (bent) {
+                    T* to = sums ? result + r * next_result + std::int64_t(i) * cell : cells;
+                    (r ? lower : upper)(to, fill(x[r * next1 + i]), load(right + r * next2 + i * n), k, t, e);
                 }
             }
         }
     }
 };
 
-template <bool ntk, bool exact, bool watched, Curve curve, bool bare, bool tied, typename T>
-void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in, Vec<T>* least) {
-    using F = Fused<ntk, exact, watched, curve, bare, tied, T>;
-    const Op& function = step.ops[F::bent ? 1 : 0];
+template <bool ntk, bool exact, bool watched, Curve curve, bool bare, bool tied, bool sums = false, typename T>
+void fused(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in, Vec<T>* least, const Branch<T>& branch = {}) {
+    using F = Fused<ntk, exact, watched, curve, bare, tied, sums, T>;
+    const Op& function = F::bent ? sums ? branch.next->ops[0] : step.ops[1] : step.ops[0];
+    const Cells<T>& result = sums && F::bent ? *branch.result : to;
     const Row<T> top = row_of(to, 0, in, least);
-    const T *x = nullptr, *right = nullptr;
+    const T *x = nullptr, *right = nullptr, *so_far = nullptr;
     if constexpr (F::bent) x = top.left(function.slots[0]), right = top.right(function.slots[0]);
+    if constexpr (sums) so_far = branch.so_far->origin;
     const T* source = from.origin + (to.p[0] + step.taps[0].offsets[0] - from.p[0]) * from.row +
                       std::int64_t(to.p[1] + step.taps[1].offsets[0] - from.p[1]) * F::cell;
     const bool two = to.height > 1;
-    F work{Line<T>(step.ops[0].c), {function, to.origin}, {function, to.origin + two * to.row}, from.row, to.row,
-           F::bent ? to.width1 : 0, F::bent ? std::int64_t(to.width2) * F::n : 0, to.width};
+    F work{Line<T>(step.ops[0].c), {function, result.origin}, {function, result.origin + two * result.row}, from.row, to.row,
+           F::bent ? to.width1 : 0, F::bent ? std::int64_t(to.width2) * F::n : 0, to.width, branch.weight,
+           sums ? branch.so_far->row : 0, result.row};
+    auto rows = [&](auto count, int y) {
+        work.template run<count()>(source + y * from.row, to.origin + y * to.row, x + y * work.next1, right + y * work.next2,
+                                   so_far + y * work.next_so_far, result.origin + y * result.row);
+    };
     int y = 0;
-    for (; y + 2 <= to.height; y += 2)
-        work.template run<2>(source + y * from.row, to.origin + y * to.row, x + y * work.next1, right + y * work.next2);
-    for (; y < to.height; ++y)
-        work.template run<1>(source + y * from.row, to.origin + y * to.row, x + y * work.next1, right + y * work.next2);
+    for (; y + 2 <= to.height; y += 2) rows(std::integral_constant<int, 2>{}, y);
+    for (; y < to.height; ++y) rows(std::integral_constant<int, 1>{}, y);
     if constexpr (F::bent) {
         work.upper.finish();
         if (two) work.lower.finish();
     }
     if constexpr (watched) *least = lesser(*least, lesser(work.upper.least, work.lower.least));
+}
+
+// A step that ends in a sum, and with it the function of that sum which the next step is.
+template <bool ntk, bool exact, bool watched, typename T>
+void fused_sum(const Step& step, const Cells<T>& from, const Cells<T>& to, const Inputs<T>& in, Vec<T>* least, const Branch<T>& branch) {
+    if (branch.next) fused<ntk, exact, watched, Curve::any, false, ntk, true>(step, from, to, in, least, branch);
+    else fused<ntk, exact, false, Curve::none, false, ntk, true>(step, from, to, in, least, branch);
 }
 
 template <bool ntk, bool exact, bool watched, bool bare, bool tied, typename T>

@@ -40,6 +40,18 @@ struct Terms {  // rows of the sources of a sum from `done` on
     }
 };
 
+// The second source of a map, added to rows that are done.
+template <int fields, typename T>
+inline void add_second(const Step& step, const Cells<T>& from, const Cells<T>& to) {
+    const Vec<T> weight = fill<T>(step.weights[1]);
+    const std::int64_t end = std::int64_t(to.width) * fields * lanes<T>;
+    for (int y = 0; y < to.height; ++y) {
+        const T* in = from.origin + y * from.row;
+        T* out = to.origin + y * to.row;
+        for (std::int64_t i = 0; i < end; i += lanes<T>) store(out + i, load(out + i) + weight * load(in + i));
+    }
+}
+
 template <int fields, typename T>
 inline void gather_mix(const Step& step, const Cells<T>* planes, const Cells<T>& to, int y) {
     T* out = to.origin + y * to.row;

@@ -19,6 +19,13 @@ class Residual(torch.nn.Module):
         return self.shortcut(x) + self.branch(x)
 
 
+class Added(Residual):
+    """The branch first, scaled."""
+
+    def forward(self, x):
+        return 0.7 * self.branch(x) + self.shortcut(x)
+
+
 class Swish(torch.nn.Module):
     """h + relu(h): one function of one Gaussian."""
 
@@ -85,10 +92,32 @@ def R_after(i):
     return Sequential(conv(i), R())
 
 
+def block():
+    return Sequential(R(), conv(6), R(), conv(6))
+
+
 STRUCTURE = {
     "residual": lambda: Sequential(conv(3), Residual(Sequential(R(), conv(6), R(), conv(6))), R(), GAP(), head(6)),
     "residual-strided": lambda: Sequential(
         conv(3), Residual(Sequential(R(), conv(6, stride=2), R(), conv(6)), conv(6, stride=2)), R(), GAP(), head(6)
+    ),
+    "residual-chain": lambda: Sequential(
+        conv(3),
+        Residual(block()),
+        Residual(block()),
+        Residual(Sequential(R(), conv(6, stride=2), R(), conv(6)), conv(6, stride=2)),
+        Residual(block()),
+        R(),
+        GAP(),
+        head(6),
+    ),
+    "residual-flatten": lambda: Sequential(conv(3), Added(block()), Added(block()), Added(block()), R(), Flat(), head(6 * 35)),
+    "residual-untied": lambda: Sequential(
+        conv(3), Residual(Sequential(R(), conv(6, parameterization="standard"))), Residual(block()), R(), GAP(), head(6)
+    ),
+    "residual-of-relu": lambda: Sequential(conv(3), R(), Residual(conv(6)), Added(conv(6)), conv(6), R(), GAP(), head(6)),
+    "residual-gains": lambda: Sequential(
+        conv(3), Residual(Sequential(n.LayerNorm((6, 7, 5)), R(), conv(6))), R(), Flat(), head(6 * 35)
     ),
     "h-plus-relu-h": lambda: Sequential(conv(3), Swish(), conv(6), Swish(), Flat(), head(6 * 35)),
     "two-means": lambda: Sequential(Residual(Sequential(conv(3), R()), Sequential(conv(3), R())), conv(6), R(), GAP(), head(6)),

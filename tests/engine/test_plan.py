@@ -300,6 +300,25 @@ def test_good_plans_run(plan):
     plan().run()
 
 
+@pytest.mark.parametrize("buffer", [0, 1])
+def test_a_function_of_a_sum_is_computed_beside_it_only_where_nothing_is_overwritten(buffer):
+    def kernels(buffer):
+        """ReLU(window(K) + K / 2), into the buffer of a source or one of its own."""
+        plan = started().step(buffer=1, **MIX).slot(POSITIONS, POSITIONS)
+        plan.step(buffer=2, **{**MAP, "sources": [0, 1], "weights": [1.0, 0.5], "taps": [(1, [-1, 0, 1])] * 2})
+        plan.op(int(Kind.AFFINE), [], AFFINE).step(buffer=buffer, **{**MIX, "sources": [2]}).op(
+            int(Kind.RELU), [0], [*RELU[:3], 1.0]
+        )
+        given = arguments()
+        given.update(narrow1=given["narrow1"] * 9, narrow2=given["narrow2"] * 9)  # standard deviations that such sums may have
+        plan.plan.run(**given)
+        return given["nngp"], given["ntk"]
+
+    for mine, other in zip(kernels(buffer), kernels(3), strict=True):
+        assert mine.isfinite().all()
+        assert torch.equal(mine, other)
+
+
 def second(step, **changes):
     """A plan with one more step."""
     return lambda: started().step(**{"buffer": 1, **step, **changes})
@@ -325,6 +344,11 @@ BAD_PLANS = {
     "a map without windows": second(MAP, taps=[]),
     "a map along one axis": second(MAP, taps=[ONCE]),
     "a map of two": second(MAP, sources=[0, 0], taps=[ONCE, ONCE]),
+    "a map of two with one weight": second(MAP, sources=[0, 0], weights=[1.0], taps=[ONCE, ONCE]),
+    "a map of three": second(MAP, sources=[0, 0, 0], weights=[1.0] * 3, taps=[ONCE, ONCE]),
+    "a sum over fewer positions": second(MIX, size1=(2, 2)),
+    "a sum over more positions": second(MAP, sources=[0, 0], weights=[1.0, 1.0], size2=(3, 3), taps=[ONCE, ONCE]),
+    "a sum of another stride": second(MIX, stride=(2, 1)),
     "a window of nothing": second(MAP, taps=[ONCE, (1, [])]),
     "a window backwards": second(MAP, taps=[ONCE, (1, [1, 0])]),
     "a step of 0": second(MAP, taps=[ONCE, (0, [0])]),

@@ -98,14 +98,14 @@ class Prepared:
         needs = pair_needs(first, second, wanted)
         kept = {step: kept_names(needs, step) for step in needs.planes}
         functions = [s for s in needs.planes if isinstance(s, Pointwise) and not has_closed_form(s.dual)]
-        low = self.low = Lowering(needs, single, kept, interpolants=dict.fromkeys(functions, BLANK), unit=UNIT)
+        low = self.low = Lowering(needs, single, kept, interpolants=dict.fromkeys(functions, BLANK), unit=UNIT, residual=True)
         self.x1 = low.inputs1.rows()
         self.x2 = self.x1 if self.shared else low.inputs2.rows()
         self.interpolants: Interpolants = {}
         if functions:
             sides = [(first, self.x1)] if self.shared else [(first, self.x1), (second, self.x2)]
             self.interpolants = tabulated(sides, [s for s in first.steps if s in functions], low.by_code)
-            low = self.low = Lowering(needs, single, kept, interpolants=self.interpolants, unit=UNIT)
+            low = self.low = Lowering(needs, single, kept, interpolants=self.interpolants, unit=UNIT, residual=True)
         self.code = Code(low, ntk, single)
 
     def run(self, tile: int | None, progress: bool | None) -> tuple[Tensor, Tensor | None]:

@@ -25,6 +25,7 @@ from . import tables
 from .interpolation import Interpolants
 from .needs import Needs, planes_for
 from .operations import Kind, Operation, keeps_sign, largest, number, operations
+from .residual import accumulated
 from .runs import Run
 from .segments import Gather, Reduction, Segment, Step, inputs_of
 
@@ -45,8 +46,9 @@ class Lowering:
         own: bool = False,
         interpolants: Interpolants | None = None,
         unit: float = 1.0,
+        residual: bool = False,
     ):
-        self.needs, self.single, self.kept, self.own, self.unit = needs, single, kept, own, unit
+        self.needs, self.single, self.kept, self.own, self.unit, self.residual = needs, single, kept, own, unit, residual
         self.interpolants = interpolants or {}
         self.twin = dict(zip(needs.steps1, needs.steps2, strict=True))
         self.alike = all(one.size == two.size for one, two in self.twin.items())
@@ -260,6 +262,8 @@ class Lowering:
             raise NotNative(f"{target.layer}: more than {_STEPS} steps between two mixings of positions")
         last = next(s for s in steps if s.node is target)
         steps = [s for s in steps if s is not last] + [last]
+        if self.residual:
+            steps = accumulated(steps)
         self._strides(steps)
         self._buffers(steps)
         reductions = []
@@ -320,8 +324,8 @@ class Lowering:
         for step in reversed(steps):
             if step.stride is None:
                 raise NotNative(f"{step.node.layer}: is not read by the run's last step")
-            for source in step.sources:
-                stride = (step.stride[0] * step.taps[0][0], step.stride[1] * step.taps[1][0])
+            for place, source in enumerate(step.sources):
+                stride = step.stride if place else (step.stride[0] * step.taps[0][0], step.stride[1] * step.taps[1][0])
                 if source.stride not in (None, stride):
                     raise NotNative(f"{source.node.layer}: is read with different strides")
                 source.stride = stride
@@ -329,15 +333,21 @@ class Lowering:
     @staticmethod
     def _buffers(steps: list[Step]) -> None:
         """Few buffers, so that they stay in cache: one is free after the last step that reads it."""
-        last = {id(s): i for i, step in enumerate(steps) for s in step.sources}
+        last = {s: i for i, step in enumerate(steps) for s in step.sources}
         free: list[int] = []
+        late: list[int] = []
         count = 0
         for i, step in enumerate(steps):
             if free:
                 step.buffer = free.pop()
             else:
                 step.buffer, count = count, count + 1
-            free += [s.buffer for s in {id(s): s for s in step.sources}.values() if last[id(s)] == i]
+            done = [s.buffer for s in dict.fromkeys(step.sources) if last[s] == i]
+            free, late = free + late, []
+            if step.gather == Gather.MAP and len(step.sources) > 1:  # csrc computes the next step in the same pass
+                late = done
+            else:
+                free += done
 
 
 def _fold(steps: list[Step], reductions: list[Reduction]) -> None:
@@ -349,7 +359,7 @@ def _fold(steps: list[Step], reductions: list[Reduction]) -> None:
             ends = place + 1 == len(step.operations)
             readers = [(s, 0) for s in steps if step in s.sources] if ends else [(step, place + 1)]
             alone = ends and step is steps[-1] and not readers
-            whole = all(s.gather == Gather.MAP or not ends for s, _ in readers)
+            whole = all((s.gather == Gather.MAP and step not in s.sources[1:]) or not ends for s, _ in readers)
             affine = whole and all(s.operations and s.operations[i].kind == Kind.AFFINE for s, i in readers)
             if not (reductions if alone else readers and affine):
                 continue

@@ -21,9 +21,9 @@ class Gather(IntEnum):
     INPUT, MATRIX, LOAD, MAP, MIX = range(5)
 
 
-@dataclass
+@dataclass(eq=False)
 class Step:
-    """One step of a segment."""
+    """One step of a segment. A map reads one source, and may add a second one at the end."""
 
     gather: Gather
     node: Node
