@@ -148,6 +148,21 @@ def test_duplicates_in_a_fully_connected_net():
         assert error(mine, other, own, own) < FLOAT32
 
 
+@pytest.mark.parametrize("precision", ["medium", "high"])
+def test_products_that_torch_may_round_are_in_double_precision(precision):
+    """torch.set_float32_matmul_precision lets products of float32 be of bfloat16 on some processors: errors of 1e-3."""
+    net = torch.nn.Sequential(tt.nn.Linear(40, 8), torch.nn.ReLU(), tt.nn.Linear(8, 1))
+    x = torch.randn(30, 40, generator=torch.Generator().manual_seed(0))
+    exact = tt.kernels(net, x.double(), backend="cpu")
+    torch.set_float32_matmul_precision(precision)
+    try:
+        mine = tt.kernels(net, x, backend="cpu")
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert all(torch.equal(a, b.float()) for a, b in zip(mine, exact, strict=True))
+    assert not torch.equal(tt.ntk(net, x, backend="cpu"), mine.ntk)
+
+
 @pytest.mark.parametrize(("dtype", "largest"), [(torch.float32, 1.2e19), (torch.float64, 8e153)])
 @pytest.mark.parametrize("normalised", [False, True])
 def test_values_that_nearly_overflow_are_right_or_refused(dtype, largest, normalised):

@@ -38,6 +38,12 @@ class Products:
         torch.addmm(block, x, self.x2[start:].T, beta=0, alpha=1 / x.shape[1], out=block)
 
 
+def rounded(first: Program) -> bool:
+    """Whether torch may round what the product of a fully connected network multiplies (torch.set_float32_matmul_precision)."""
+    flat = not any(step.size for step in first.steps)
+    return flat and torch.backends.mkldnn.matmul.fp32_precision in ("bf16", "tf32")
+
+
 def norms(x: Tensor) -> Tensor:
     """The second moment of every input over its channels, (N, C) -> (N,), summed in float64."""
     out = x.new_empty(len(x))
