@@ -165,7 +165,7 @@ public:
         require(!plan_.products || (plan_.flat && parts_.size() == 1 && plan_.out1 == 1 && plan_.out2 == 1), "one flat segment with products");
         plan_.watched = true;
         for (Part& part : parts_) {
-            require(!part.steps.empty() && part.steps.size() <= 64, "1 to 64 steps in a segment");
+            require(!part.steps.empty() && part.steps.size() <= most_steps, "1 to 96 steps in a segment");
             for (std::size_t s = 0; s < part.steps.size(); ++s) {
                 Step& step = part.steps[s];
                 step.op_count = int(part.ops[s].size());

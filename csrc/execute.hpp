@@ -7,7 +7,6 @@
 
 namespace {
 
-constexpr int most_steps = 64;  // of a segment; the builder refuses more
 constexpr int strip_bytes = 1 << 14;  // rows that are gathered before anything is done to them: they stay in the first cache
 
 template <typename X>
@@ -231,7 +230,7 @@ bool run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, co
         if (before < 0 || !same_ring(segment.steps[before], cells[before], step, c)) clear_ring(step, c, fields);
         held[step.buffer] = s;
         if (!c.width || !c.height) continue;
-        int done = s > 0 && segment.steps[s - 1].paired && !in.self ? 1 : 0;
+        int done = s > 0 && segment.steps[s - 1].paired && !in.self ? 1 : 0;  // operations
         const bool sums = step.sum && !in.self;
         if (sums) {
             Branch<T> branch{&cells[step.sources[1]], T(step.weights[1])};

@@ -88,6 +88,8 @@ struct Reduction {  // what a plane adds to a stored value
     Table axis[2];
 };
 
+static constexpr int most_steps = 96;  // of a segment
+
 struct Segment {  // steps that run on one plane at a time
     int step_count, plane_count, reduction_count;
     const Step* steps;

@@ -294,7 +294,7 @@ def many(steps):
 
 
 @pytest.mark.parametrize(
-    "plan", [made, lambda: reducing(table(), table()), loading, lambda: many(64), lambda: started().step(buffer=1, **MIX)]
+    "plan", [made, lambda: reducing(table(), table()), loading, lambda: many(96), lambda: started().step(buffer=1, **MIX)]
 )
 def test_good_plans_run(plan):
     plan().run()
@@ -359,7 +359,7 @@ BAD_PLANS = {
     "buffer -1": second(MIX, buffer=-1),
     "no segments": Sketch,
     "no steps": lambda: Sketch().segment(PLANES, True),
-    "65 steps": lambda: many(65),
+    "97 steps": lambda: many(97),
     "a step before a segment": lambda: Sketch().step(buffer=0, **INPUT),
     "an operation before a step": lambda: Sketch().op(int(Kind.AFFINE), [], AFFINE),
     "an operation of no kind": lambda: started().op(len(Kind), [], AFFINE),

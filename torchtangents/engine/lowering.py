@@ -31,7 +31,7 @@ from .segments import Gather, Reduction, Segment, Step, inputs_of
 
 _CHANNELS = 8  # of flat data, up to which products are summed directly and not by a matrix product
 _POSITIONS = 256  # over which the errors of single precision at positions that are equal to others average out
-_STEPS = 64
+_STEPS = 64  # of a segment; sums of branches may be steps of their own beside them, of which csrc allows 96 together
 _RULES = (Affine, Channels, Combine, Dropout, Gain, Linear, Mixture, Normalize, Pointwise, Sum, Trace, Window)
 
 

@@ -20,7 +20,7 @@ def accumulated(steps: list[Step]) -> list[Step]:
     out: list[Step] = []
     earlier: list[tuple[Parts, Step]] = []
     for step in steps:
-        if step.gather == Gather.MIX and len(step.sources) > 1:
+        if step.gather == Gather.MIX and len(set(step.sources)) == len(step.sources) > 1:
             parts, total = dict(zip(step.sources, step.weights, strict=True)), step
             if step.operations:
                 total = Step(Gather.MIX, step.node)
