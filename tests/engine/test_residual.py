@@ -3,13 +3,15 @@
 import pytest
 import torch
 
+import torchtangents as tt
 from torchtangents.engine.cpu import Prepared
 from torchtangents.engine.needs import output_planes
 from torchtangents.engine.operations import Kind
 from torchtangents.engine.segments import Gather
 from torchtangents.graph.program import record
 
-from ..cases import NETS, STRUCTURE, inputs
+from ..cases import NETS, STRUCTURE, drawn, inputs
+from ..tolerances import FLOAT32
 
 RESIDUAL = [name for name in STRUCTURE if name.startswith("residual")]
 SUMS = {
@@ -55,3 +57,14 @@ def test_every_step_is_read_after_it_was_made_and_before_it_is_overwritten(name)
             assert all(held[source.buffer] is source for source in step.sources)
             held[step.buffer] = step
         assert step is segment.steps[-1]
+
+
+@pytest.mark.parametrize("name", [name for name in RESIDUAL if type(NETS[name]()[-2]) is tt.nn.GlobalAvgPool])
+def test_images_of_which_most_planes_are_in_single_precision(name):
+    x, y = (drawn((n, 3, 33, 32), torch.float32, seed) for n, seed in ((1, 1), (5, 2)))
+    program = record(NETS[name](), (x,))
+    first = Prepared(program, program, output_planes(program, program), True).low.segments[0]
+    assert sum(wide for *_, wide, _ in first.planes) < len(first.planes) / 2
+    double = tt.kernels(NETS[name](), x.double(), y.double(), backend="cpu")
+    for mine, other in zip(tt.kernels(NETS[name](), x, y, backend="cpu"), double, strict=True):
+        assert float((mine - other).abs().max() / other.abs().max()) < FLOAT32
