@@ -1,6 +1,7 @@
 """csrc against the reference in float64: every case, both precisions, every instruction set."""
 
 import functools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torchtangents.engine.needs import output_planes
 from torchtangents.graph.program import record
 
 from .. import cases_layers
-from ..cases import AWKWARD, BY_QUADRATURE, BY_REFERENCE, NETS, inputs
+from ..cases import AWKWARD, BY_QUADRATURE, BY_REFERENCE, NETS, drawn, inputs
 from ..tolerances import FLOAT32, FLOAT32_POOLED, QUADRATURE, SAME
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled extension is not in use")
@@ -148,19 +149,38 @@ def test_duplicates_in_a_fully_connected_net():
         assert error(mine, other, own, own) < FLOAT32
 
 
-@pytest.mark.parametrize("precision", ["medium", "high"])
-def test_products_that_torch_may_round_are_in_double_precision(precision):
-    """torch.set_float32_matmul_precision lets products of float32 be of bfloat16 on some processors: errors of 1e-3."""
+def before_torch_2_9(monkeypatch, precision):
+    """Without the setting of its own that matrix products have since."""
+    monkeypatch.setattr(torch.backends, "mkldnn", SimpleNamespace())
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: precision)
+
+
+ALLOWING = {
+    "medium": lambda monkeypatch: torch.set_float32_matmul_precision("medium"),
+    "high": lambda monkeypatch: torch.set_float32_matmul_precision("high"),
+    "of products": lambda monkeypatch: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),
+    "before 2.9": lambda monkeypatch: before_torch_2_9(monkeypatch, "medium"),
+}
+
+
+@pytest.mark.parametrize("allow", ALLOWING.values(), ids=ALLOWING)
+def test_products_that_torch_may_round_are_in_double_precision(allow, monkeypatch):
+    """torch.set_float32_matmul_precision lets products of float32 be of bfloat16 on some processors."""
     net = torch.nn.Sequential(tt.nn.Linear(40, 8), torch.nn.ReLU(), tt.nn.Linear(8, 1))
-    x = torch.randn(30, 40, generator=torch.Generator().manual_seed(0))
+    x = drawn((30, 40), torch.float32, 0)
     exact = tt.kernels(net, x.double(), backend="cpu")
-    torch.set_float32_matmul_precision(precision)
     try:
+        allow(monkeypatch)
         mine = tt.kernels(net, x, backend="cpu")
     finally:
+        monkeypatch.undo()
+        torch.backends.mkldnn.matmul.fp32_precision = "none"
         torch.set_float32_matmul_precision("highest")
     assert all(torch.equal(a, b.float()) for a, b in zip(mine, exact, strict=True))
-    assert not torch.equal(tt.ntk(net, x, backend="cpu"), mine.ntk)
+    single = tt.ntk(net, x, backend="cpu")
+    assert not torch.equal(single, mine.ntk)
+    before_torch_2_9(monkeypatch, "highest")
+    assert torch.equal(tt.ntk(net, x, backend="cpu"), single)
 
 
 @pytest.mark.parametrize(("dtype", "largest"), [(torch.float32, 1.2e19), (torch.float64, 8e153)])

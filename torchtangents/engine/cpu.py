@@ -18,7 +18,7 @@ from .lowering import Lowering
 from .needs import pair_needs
 from .numbers import Keeper, kept_names, numbers_by_rules, tabulated
 from .operations import UNIT, has_closed_form
-from .products import CLOSE, Products, many_are_close, rounded
+from .products import CLOSE, Products, too_coarse
 from .progress import watched
 from .segments import Gather, Step
 
@@ -90,7 +90,7 @@ class Prepared:
     def __init__(self, first: Program, second: Program, wanted: Planes, ntk: bool, instructions: str = ""):
         self.shared, self.ntk, self.instructions = second is first, ntk, instructions
         self.width = first.width
-        if first.width == torch.float32 and (many_are_close(first, second) or rounded(first) or _jumps(first)):
+        if first.width == torch.float32 and (too_coarse(first, second) or _jumps(first)):
             first = widened(first)
             second = first if self.shared else widened(second)
         self.first, self.second = first, second

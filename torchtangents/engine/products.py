@@ -38,12 +38,6 @@ class Products:
         torch.addmm(block, x, self.x2[start:].T, beta=0, alpha=1 / x.shape[1], out=block)
 
 
-def rounded(first: Program) -> bool:
-    """Whether torch may round what the product of a fully connected network multiplies (torch.set_float32_matmul_precision)."""
-    flat = not any(step.size for step in first.steps)
-    return flat and torch.backends.mkldnn.matmul.fp32_precision in ("bf16", "tf32")
-
-
 def norms(x: Tensor) -> Tensor:
     """The second moment of every input over its channels, (N, C) -> (N,), summed in float64."""
     out = x.new_empty(len(x))
@@ -51,14 +45,25 @@ def norms(x: Tensor) -> Tensor:
     return out
 
 
-def many_are_close(first: Program, second: Program) -> bool:
-    """Whether a matrix product in single precision would leave many pairs to be computed from differences, by a sample."""
+def too_coarse(first: Program, second: Program) -> bool:
+    """Whether the matrix product of a fully connected network would not do in single precision."""
     if any(step.size for step in first.steps) or not all(any(isinstance(s, Input) for s in p.steps) for p in (first, second)):
         return False
     x1, x2 = (next(s.values.detach() for s in p.steps if isinstance(s, Input)) for p in (first, second))
+    return _rounded() or _many_are_close(x1, x2, second is first)
+
+
+def _rounded() -> bool:
+    """Whether torch was allowed to round what such a product multiplies, to bfloat16 say, by any of its settings."""
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
+    return torch.get_float32_matmul_precision() != "highest" if matmul is None else matmul.fp32_precision in ("bf16", "tf32")
+
+
+def _many_are_close(x1: Tensor, x2: Tensor, shared: bool) -> bool:
+    """Whether many pairs would have to be computed from differences, by a sample."""
     x1, x2 = (x[:: max(1, len(x) // _SAMPLE)] for x in (x1, x2))
     total = (norms(x1)[:, None] + norms(x2)[None]) * x1.shape[1]
     close = total - 2 * x1 @ x2.T < CLOSE[torch.float32] / 2 * total
-    if second is first:
+    if shared:
         close.fill_diagonal_(False)
     return int(close.count_nonzero()) > _MOST * close.numel()
