@@ -222,10 +222,14 @@ bool run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, co
     char* stored = g.workspace + g.at.stored;
     T* line = reinterpret_cast<T*>(g.workspace + g.at.line);
     Vec<T> least = fill<T>(1);
-    for (int s = 0; s < segment.step_count; ++s) {
+    auto place = [&](int s) -> Cells<T>& {
         const Step& step = segment.steps[s];
         T* memory = reinterpret_cast<T*>(g.workspace + g.at.buffers + plan.buffer_at[step.buffer] * vector_bytes);
-        Cells<T>& c = cells[s] = cells_of<T>(step, plane, memory, fields, g.groups);
+        return cells[s] = cells_of<T>(step, plane, memory, fields, g.groups);
+    };
+    for (int s = 0; s < segment.step_count; ++s) {
+        const Step& step = segment.steps[s];
+        Cells<T>& c = place(s);
         const int before = held[step.buffer];
         if (before < 0 || !same_ring(segment.steps[before], cells[before], step, c)) clear_ring(step, c, fields);
         held[step.buffer] = s;
@@ -234,11 +238,7 @@ bool run_plane(const Group<X>& g, const Segment& segment, const Plane& plane, co
         const bool sums = step.sum && !in.self;
         if (sums) {
             Branch<T> branch{&cells[step.sources[1]], T(step.weights[1])};
-            if (step.paired) {
-                branch.next = &segment.steps[s + 1];
-                T* other = reinterpret_cast<T*>(g.workspace + g.at.buffers + plan.buffer_at[branch.next->buffer] * vector_bytes);
-                branch.result = &(cells[s + 1] = cells_of<T>(*branch.next, plane, other, fields, g.groups));
-            }
+            if (step.paired) branch.next = &segment.steps[s + 1], branch.result = &place(s + 1);
             const Cells<T>& from = cells[step.sources[0]];
             watched ? fused_sum<ntk, exact, !exact>(step, from, c, in, &least, branch) : fused_sum<ntk, exact, false>(step, from, c, in, &least, branch);
             done = 1;

@@ -92,20 +92,18 @@ def R_after(i):
     return Sequential(conv(i), R())
 
 
-def block():
-    return Sequential(R(), conv(6), R(), conv(6))
+def block(stride=1):
+    return Sequential(R(), conv(6, stride=stride), R(), conv(6))
 
 
 STRUCTURE = {
-    "residual": lambda: Sequential(conv(3), Residual(Sequential(R(), conv(6), R(), conv(6))), R(), GAP(), head(6)),
-    "residual-strided": lambda: Sequential(
-        conv(3), Residual(Sequential(R(), conv(6, stride=2), R(), conv(6)), conv(6, stride=2)), R(), GAP(), head(6)
-    ),
+    "residual": lambda: Sequential(conv(3), Residual(block()), R(), GAP(), head(6)),
+    "residual-strided": lambda: Sequential(conv(3), Residual(block(2), conv(6, stride=2)), R(), GAP(), head(6)),
     "residual-chain": lambda: Sequential(
         conv(3),
         Residual(block()),
         Residual(block()),
-        Residual(Sequential(R(), conv(6, stride=2), R(), conv(6)), conv(6, stride=2)),
+        Residual(block(2), conv(6, stride=2)),
         Residual(block()),
         R(),
         GAP(),

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import torchtangents as tt
+from torchtangents import native
 from torchtangents.engine.cpu import Prepared
 from torchtangents.engine.needs import output_planes
 from torchtangents.engine.operations import Kind
@@ -13,6 +14,8 @@ from torchtangents.graph.program import record
 from ..cases import NETS, STRUCTURE, drawn, inputs
 from ..tolerances import FLOAT32
 
+pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled extension is not in use")
+
 RESIDUAL = [name for name in STRUCTURE if name.startswith("residual")]
 SUMS = {
     "residual": 1,
@@ -21,6 +24,7 @@ SUMS = {
     "residual-flatten": 3,
     "residual-untied": 2,
     "residual-of-relu": 2,
+    "residual-gains": 1,
 }
 
 
