@@ -302,17 +302,25 @@ def test_good_plans_run(plan):
 
 @pytest.mark.parametrize("buffer", [0, 1])
 def test_a_function_of_a_sum_is_computed_beside_it_only_where_nothing_is_overwritten(buffer):
+    size, count = (5, 3), 15  # rows that are read after others were written
+    window = {"taps": [(1, [-1, 0, 1])] * 2}
+    x = torch.rand(4, count, generator=torch.Generator().manual_seed(0))
+
     def kernels(buffer):
-        """ReLU(window(K) + K / 2), into the buffer of a source or one of its own."""
-        plan = started().step(buffer=1, **MIX).slot(POSITIONS, POSITIONS)
-        plan.step(buffer=2, **{**MAP, "sources": [0, 1], "weights": [1.0, 0.5], "taps": [(1, [-1, 0, 1])] * 2})
-        plan.op(int(Kind.AFFINE), [], AFFINE).step(buffer=buffer, **{**MIX, "sources": [2]}).op(
-            int(Kind.RELU), [0], [*RELU[:3], 1.0]
-        )
-        given = arguments()
-        given.update(narrow1=given["narrow1"] * 9, narrow2=given["narrow2"] * 9)  # standard deviations that such sums may have
-        plan.plan.run(**given)
-        return given["nngp"], given["ntk"]
+        """window(ReLU(window(K) + K / 2)), the ReLU in the buffer of a source or one of its own; all have the same ring."""
+        plan = Sketch(inputs1=count, inputs2=count, out1=count, out2=count).slot(count, count)
+        plan.segment([(a, b, False, False) for a in range(-4, 5) for b in range(-2, 3)], True)
+        given = {"size1": size, "size2": size}
+        plan.step(buffer=0, **INPUT | given).step(buffer=1, **MIX | given)
+        plan.step(buffer=2, **MAP | given | window | {"sources": [0, 1], "weights": [1.0, 0.5]})
+        plan.op(int(Kind.AFFINE), [], AFFINE)
+        plan.step(buffer=buffer, **MIX | given | {"sources": [2]}).op(int(Kind.RELU), [0], [*RELU[:3], 1.0])
+        plan.step(buffer=4, **MAP | given | window | {"sources": [3]})
+        numbers = torch.full((4, count), 5.0)  # standard deviations that such sums may have
+        given = {f"{name}{side}": value for name, value in (("x", x), ("narrow", numbers)) for side in (1, 2)}
+        out = {name: outputs(4, 4, count) for name in ("nngp", "ntk")}
+        plan.plan.run(**{**arguments(), **given, **out, "range": (0, 4, 0, 4)})
+        return out.values()
 
     for mine, other in zip(kernels(buffer), kernels(3), strict=True):
         assert mine.isfinite().all()
