@@ -80,7 +80,7 @@ def angle(x, y, k, e, EXACT: tl.constexpr, WIDE: tl.constexpr):
         total = m + (a + 1e-300)
     else:
         total = m + (a + 1.2e-38)
-    near = tl.maximum(m - a, 0.0)
+    near = m - a
     if EXACT:  # close pairs from the distance; parallel inputs of different lengths are parallel
         gap = tl.abs(x - y)
         close = e - gap * gap * 0.5
@@ -89,9 +89,11 @@ def angle(x, y, k, e, EXACT: tl.constexpr, WIDE: tl.constexpr):
         else:
             noise = gap * (x + y) * 9.5367432e-07
         close = tl.where(close > noise, close, 0.0)
-        near = tl.where(k > m * 0.5, tl.minimum(close, m), near)
+        near = tl.where(near < k, tl.minimum(close, m), tl.maximum(near, 0.0))
     elif WIDE:  # equal but for rounding: flat ground, positions that circular padding repeats
-        near = tl.where(near > m * 3.552713678800501e-15, near, 0.0)
+        near = tl.where(near > total * 1.7763568394002505e-15, near, 0.0)
+    else:
+        near = tl.maximum(near, 0.0)
     h, u = root(near, total, WIDE)
     return m, a, total, near, h, u
 
