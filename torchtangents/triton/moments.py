@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..covariance.node import Node
 from ..engine.lowering import Lowering
@@ -78,13 +79,8 @@ def _gathered(low: Lowering, step: Step, values: dict[int, Tensor], x: Tensor, i
 
 def _window(v: Tensor, axis: int, count: int, stride: int, offsets: list[int]) -> Tensor:
     """out[p] = sum of v[stride p + offset] along an axis, zero outside."""
-    total: Tensor | None = None
-    for offset in offsets:
-        at = stride * torch.arange(count, device=v.device) + offset
-        inside = (at >= 0) & (at < v.shape[axis])
-        shape = [1] * v.ndim
-        shape[axis] = count
-        part = v.index_select(axis, at.clamp(0, v.shape[axis] - 1)) * inside.view(shape)
-        total = part if total is None else total + part
-    assert total is not None
-    return total
+    reach = stride * (count - 1) + 1
+    before, after = max(0, -min(offsets)), max(0, max(offsets) + reach - v.shape[axis])
+    padded = pad(v, (0, 0) * (v.ndim - 1 - axis) + (before, after)).transpose(0, axis)
+    starts = [before + offset for offset in offsets]
+    return sum(padded[start : start + reach : stride] for start in starts).transpose(0, axis)  # type: ignore[union-attr]
