@@ -11,7 +11,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from torchtangents.triton import kernels, moves, resident
+from torchtangents.triton import kernels, moves, resident, runs
 
 AFFINE, RELU, SIGN, ERF, GELU, WAVE, RBF, TABLE, GAIN, NORMALIZE, DROPOUT, MEANS, _, FOLDED = range(14)
 STEP = {
@@ -53,6 +53,9 @@ RUN = {
     "SAME": True,
     "SUMS": False,
     "HALVED": False,
+    "SPREAD": False,
+    "ODD": False,
+    "FRESH": False,
     "WIDE": 0,
 }
 QUARTER = {"H": 16, "W": 16, "R": 4, "C": 2, "V": 1}
@@ -60,6 +63,8 @@ RUNS = {
     "exact": {"EXACT": True, "KEEPS": False, "SUMS": True},
     "branches": {"ADDS": True, "SAME": False},
     "halved": {"KEEPS": False, "HALVED": True},
+    "spread": {"KEEPS": False, "SPREAD": True, "FRESH": True},
+    "spread-odd": {"KEEPS": False, "SPREAD": True, "ODD": True},
     "near": {"KEEPS": False, "HALVED": True, "V": 1, "WIDE": 2},
     "double": {**QUARTER, "ADDS": True, "WIDE": 1},
     "nngp": {**QUARTER, "NTK": False, "SUMS": True, "KEEPS": False},
@@ -67,14 +72,14 @@ RUNS = {
 POOLED = {"MOST": 9, "HW1": 1024, "NTK": True, "ADD": True, "PB": 4, "B": 128}
 MOVES = {
     "window": (moves.window, {**PLANE, **HALF, "STEP0": 2, "STEP1": 2, "OFF0": (0, 1, 2), "OFF1": (0, 1, 2), "N0": 3, "N1": 3}),
-    "stored": (moves.stored, {**PLANE, "PACKED": True}),
+    "stored": (moves.stored, PLANE),
+    "joined": (moves.joined, {"HW": 256}),
     "pooled": (moves.pooled, {**POOLED, "HW": 256, "UNIFORM": True}),
     "pooled-nngp": (moves.pooled, {**POOLED, "HW": 256, "UNIFORM": True, "NTK": False}),
     "cells": (moves.pooled, {**POOLED, "HW": 0, "UNIFORM": False}),
 }
 DATA = {
     "memory",
-    "sums_of",
     "table1",
     "table2",
     "coefficients",
@@ -92,7 +97,7 @@ DATA = {
     "value",
 }
 DOUBLE = {"held", "weights", "tables", "product", "norm1", "norm2", "target", "weight0", "weight1"}
-WHOLE = {"code", "numbered", "offsets", "cell", "place", "plane", "source", "lookup", "at0", "at1"}
+WHOLE = {"code", "offsets", "cell", "place", "plane", "source", "lookup", "at0", "at1"}
 
 
 def operating(kinds, exact, wide):
@@ -141,7 +146,7 @@ def type_of(name, constants, wide):
         return "*fp64"
     if name in WHOLE:
         return "*i32"
-    return {"slots": "*i64", "bound": "fp32", "slot_stride": "i64"}.get(name, "i32")
+    return {"slots": "*i64", "bound": "fp32", "weight": "fp32", "slot_stride": "i64"}.get(name, "i32")
 
 
 def main(capability, part):
@@ -152,10 +157,12 @@ def main(capability, part):
     for name, kernel, constants, wide in every[first::parts]:
         signature = {a: type_of(a, constants, wide) for a in kernel.arg_names}
         options = {"enable_fp_fusion": True}
-        if name == "run-halved":
-            options["maxnreg"] = 128
+        if kernel is resident.run and not constants["WIDE"] and not constants["ADDS"]:
+            options["maxnreg"] = runs._REGISTERS[constants["EXACT"]]
         target = GPUTarget("cuda", capability, 32)
-        code = triton.compile(ASTSource(kernel, signature, constants), target=target, options=options).asm["cubin"]
+        aligned = {(i,): [["tt.divisibility", 16]] for i, a in enumerate(kernel.arg_names) if signature[a].startswith("*")}
+        source = ASTSource(kernel, signature, constants, aligned)  # as torch's memory is
+        code = triton.compile(source, target=target, options=options).asm["cubin"]
         with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
             file.write(code)
             file.flush()
@@ -172,6 +179,7 @@ def main(capability, part):
                     "wide": wide,
                     "registers": int(fields["REG"]),
                     "local": int(fields["LOCAL"]) + int(fields["STACK"]),
+                    "capped": "maxnreg" in options,
                     "bytes": len(code),
                 }
             ),

@@ -10,7 +10,7 @@ from ..cases import NETS, inputs
 from ..tolerances import FLOAT32_POOLED
 
 pytest.importorskip("triton")
-from torchtangents.triton import planes
+from torchtangents.triton import planes, runs
 
 OFTEN = ["residual-strided", "pool-ceil", "two-pools", "dense-net-raw", "pad-uneven", "sequence-pads"]
 SELDOM = [
@@ -99,8 +99,8 @@ def test_what_memory_held_before_does_not_count(name, packed, monkeypatch):
 
 @pytest.mark.parametrize("name", ["residual-strided", "two-pools"])
 def test_a_warp_takes_planes_one_after_the_other(name, packed, monkeypatch):
-    monkeypatch.setattr(planes, "_BLOCK", 64)
-    monkeypatch.setattr(planes, "_PROGRAMS", 1)
+    monkeypatch.setattr(runs, "_BLOCK", 64)
+    monkeypatch.setattr(runs, "_PROGRAMS", 1)
     agree(NETS[name](), inputs(name, 2, seed=1).float())
     assert packed
 
@@ -114,7 +114,15 @@ def test_an_exact_plane_that_registers_do_not_hold_goes_step_by_step(packed, mon
 def test_pools_of_two_read_sums(packed):
     layers = [*chain(3, depth=1)[:2], tt.nn.AvgPool2d(2), tt.nn.Conv2d(2, 2, 3, padding=1), tt.nn.ReLU(), tt.nn.AvgPool2d((2, 4))]
     agree(torch.nn.Sequential(*layers, torch.nn.Flatten(), tt.nn.Linear(16, 1)), pictures(2, 2, 16, 16))
-    assert {(p.wide, p.halved) for p in packed} >= {(0, True), (2, True)}
+    assert any(p.spread for p in packed if not p.wide)
+    assert any(p.halved for p in packed if p.wide)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (12, 20), (20, 12), (16, 16)], ids=str)
+def test_lines_of_planes_add_to_pools(shape, packed):
+    net = torch.nn.Sequential(*chain(3, depth=1)[:2], tt.nn.AvgPool2d(2), *chain(3, depth=1))
+    agree(net, pictures(2, 2, *shape), pictures(1, 2, *shape, seed=1))
+    assert any(p.spread for p in packed) == (shape != (4, 4))
 
 
 class Branches(torch.nn.Module):

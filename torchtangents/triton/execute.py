@@ -30,7 +30,7 @@ from .launch import Numbers
 from .moments import covers, deviations
 from .packing import Layout, Packed, Plane
 from .planes import PackedLaunches
-from .pooling import stored_packed
+from .pooling import read_packed, stored_packed
 from .segment import Launches, Tile
 
 _WORK = 1 << 26 if interpreted() else 1 << 34  # bytes of a tile: a launch takes longer to ask for than to run on fewer
@@ -176,7 +176,7 @@ class Prepared:
     def _stored(
         self, groups: list[tuple[Segment, list[tuple[bool, list[Plane]]]]]
     ) -> tuple[dict[Node, Cells], dict[Node, Packed]]:
-        """Stored values plane by plane, and packed ones beside them."""
+        """Stored values plane by plane, and packed ones beside them, of the planes that are read so."""
         low, device = self.low, self.first.device
         stored, beside = {}, {}
         for node in low.stored:
@@ -184,7 +184,7 @@ class Prepared:
             kept = stored_packed(low, node, groups)
             stored[node] = Cells(tuple(wanted if kept is None else kept), low.sizes(node), device)
             if kept is not None:
-                beside[node] = Packed(Layout.of(low.sizes(node)[0]), wanted, device)  # type: ignore[arg-type]
+                beside[node] = Packed(Layout.of(low.sizes(node)[0]), read_packed(node, groups), device)  # type: ignore[arg-type]
         return stored, beside
 
     def _launches(

@@ -62,16 +62,13 @@ def window(
         tl.store(target + field * (H * W), total_of, mask=mask)
 
 
-@triton.jit(do_not_specialize=("total", "planes", "planes_in", "cells_in", "stride"))
+@triton.jit(do_not_specialize=("total", "planes", "cells_in", "stride"))
 def stored(
-    out, held, packed, plane, lookup, numbered, total, planes, planes_in, cells_in, stride,
+    out, held, plane, lookup, total, planes, cells_in, stride,
     H: tl.constexpr, W: tl.constexpr, R: tl.constexpr, C: tl.constexpr, LY: tl.constexpr, LX: tl.constexpr,
-    FIELDS: tl.constexpr, PACKED: tl.constexpr, B: tl.constexpr,
+    FIELDS: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
-    """Packed planes of a value stored plane by plane in double precision, and packed as well where PACKED: the sum of both.
-
-    lookup: (2H - 1, 2W - 1, PLACE); numbered: (H, W) packed planes of `packed`.
-    """
+    """Packed planes of a value stored plane by plane in double precision; lookup: (2H - 1, 2W - 1, PLACE)."""
     at = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
     mask = at < total
     unit = at // (H * W)
@@ -85,13 +82,24 @@ def stored(
     cell = tl.load(place, mask=valid, other=0) + row * tl.load(place + 4, mask=valid, other=0) + column
     source = held + unit // planes * cells_in + cell
     target = out + unit * (FIELDS * H * W) + rest
-    number = tl.load(numbered + (d0 + H) % H * W + (d1 + W) % W, mask=mask & PACKED, other=-1)
-    beside = packed + (unit // planes * planes_in + number) * (FIELDS * H * W) + rest
     for field in tl.static_range(FIELDS):
         found = tl.load(source + field * stride, mask=valid, other=0.0).to(out.dtype.element_ty)
-        if PACKED:
-            found += tl.load(beside + field * (H * W), mask=mask & (number >= 0), other=0.0)
         tl.store(target + field * (H * W), found, mask=mask)
+
+
+@triton.jit(do_not_specialize=("total", "cells", "planes_of", "cells_in", "stride"))
+def joined(
+    packed, held, cell, place, total, cells, planes_of, cells_in, stride, HW: tl.constexpr, FIELDS: tl.constexpr,
+    B: tl.constexpr,
+):  # fmt: skip
+    """Adds `cells` of what is stored in double precision to where they are in packed planes; total: of all pairs."""
+    at = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
+    mask = at < total
+    which = tl.load(cell + at % cells, mask=mask, other=0)
+    to = packed + at // cells * planes_of * (FIELDS * HW) + tl.load(place + at % cells, mask=mask, other=0)
+    for field in tl.static_range(FIELDS):
+        more = tl.load(held + field * stride + at // cells * cells_in + which, mask=mask, other=0.0)
+        tl.store(to + field * HW, tl.load(to + field * HW, mask=mask, other=0.0) + more.to(packed.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=("pairs", "entries", "stride"))

@@ -138,6 +138,15 @@ class Packed:
         (h, w) = self.layout.size
         return cells.source([(a, b) for a in range(1 - h, h) for b in range(1 - w, w)])
 
+    def joining(self, cells: Cells, fields: int) -> tuple[Tensor, Tensor]:
+        """The cells that lie on planes of these, and where: (cells) each, within the packed planes of a pair."""
+        (h, w), some = self.layout.size, set(self.planes)
+        which, y, x = cells.coordinates.T
+        number = np.array([self.index[a % h, b % w] if (a, b) in some else -1 for a, b in cells.planes])[which]
+        chosen = np.flatnonzero(number >= 0)
+        place = number * (fields * self.layout.positions) + self.layout.places[y * w + x]
+        return self._whole(chosen), self._whole(place[chosen])
+
     def numbered(self, box: list[Plane], wanted: tuple[Plane, ...]) -> Tensor:
         """The packed plane of every plane of a list, -1 for those that are not wanted."""
         (h, w), some = self.layout.size, set(wanted)

@@ -12,21 +12,19 @@ from ..covariance.node import Node
 from ..cuda import interpreted
 from ..engine.lowering import Lowering
 from ..engine.segments import Reduction, Segment
-from . import moves, resident
+from . import moves
 from .cells import Cells
 from .launch import FUSED, Numbers
 from .packing import Layout, Packed
 from .pooling import Pooled, few
 from .reduction import Gathered, wanted_of
+from .runs import Launch
 from .schedule import Level, Move, Run, Schedule, fits
 from .segment import Tile
+from .spread import Spread
 
 _BLOCK = 1 << 12 if interpreted() else 512
-_WARPS = 4
-_PLANES = 8  # that a warp takes one after the other, so that they find tables in the first cache
-_PROGRAMS = 1 << 11  # of a launch, at least, before they do
 _MOST = 128  # registers of values: more are spilled
-_REGISTERS = 128  # of two fields of 32 positions: 16 warps on a multiprocessor
 
 
 class PackedLaunches:
@@ -48,12 +46,13 @@ class PackedLaunches:
         cells = Cells(tuple(planes), low.sizes(self.steps[-1].node), device)
         alone = len(segment.reductions) == 1
         self.reductions = [(r.target, self._reduction(r, cells, alone)) for r in segment.reductions]
+        self.spread = next((s for _, s in self.reductions if isinstance(s, Spread)), None)
         self.summed = self.packed[self.end].whole and all(
             isinstance(g, Gathered) and g.uniform is not None for _, g in self.reductions
         )
         self.last = len(self.steps) - 1
         self.halved = any(isinstance(g, Pooled) and g.halved for _, g in self.reductions)
-        self.schedule = Schedule(self.steps, levels, keep_last=not self.summed)
+        self.schedule = Schedule(self.steps, levels, keep_last=not (self.summed or self.spread))
         halved = self.last if self.halved else None
         self.runs = [
             Launch(run, self.schedule, self.packed[run.level], self._slots(run, place), wide, halved, device)
@@ -61,10 +60,18 @@ class PackedLaunches:
             if isinstance(run, Run)
         ]
         self.entries = {id(r): self._entries(r) for r in self.runs}
+        loads = {m.step: self.steps[m.step].stored for m in self.schedule.launches if isinstance(m, Move) and m.source is None}
         self.found_in = {
-            m.step: self.packed[m.level].found_in(stored[self.steps[m.step].stored])  # type: ignore[index]
-            for m in self.schedule.launches
-            if isinstance(m, Move) and m.source is None
+            step: self.packed[levels[step]].found_in(stored[node])  # type: ignore[index]
+            for step, node in loads.items()
+            if node not in self.beside
+        }
+        both = {step: node for step, node in loads.items() if node in self.beside}
+        self.joining = {node: self.beside[node].joining(stored[node], self.fields) for node in both.values()}
+        self.in_place = {  # levels whose one value lies where it was added up
+            levels[step]: node
+            for step, node in both.items()
+            if self.schedule.alone(~step) and self.packed[levels[step]].residues == self.beside[node].residues
         }
 
     @staticmethod
@@ -77,7 +84,8 @@ class PackedLaunches:
 
     def most(self) -> int:
         """Bytes of what is kept of a pair, and of sums of its planes in both precisions; so units are fewer than 2^31."""
-        kept = sum(self.dtype.itemsize * self.fields * n * self.packed[level].cells for level, n in self.schedule.most.items())
+        levels = [(self.packed[level], n) for level, n in self.schedule.most.items() if level not in self.in_place]
+        kept = sum(self.dtype.itemsize * self.fields * n * packed.cells for packed, n in levels)
         return kept + 24 * max(p.count for p in self.packed.values())
 
     def of_an_input(self) -> int:
@@ -89,17 +97,32 @@ class PackedLaunches:
         memory = {}
         for level, values in self.schedule.most.items():
             packed = self.packed[level]
+            if level in self.in_place:
+                memory[level] = self._joined(self.in_place[level], tile)[None]
+                continue
             shape = (values, tile.pairs * packed.count, self.fields, packed.layout.positions)
             memory[level] = torch.empty(shape, dtype=self.dtype, device=self.device)
         sums = torch.empty(tile.pairs, self.packed[self.end].count, 1 + self.ntk, dtype=self.dtype, device=self.device)
         runs = iter(self.runs)
         for launch in self.schedule.launches:
             if isinstance(launch, Move):
-                self._move(launch, memory, tile)
+                if launch.source is not None or launch.level not in self.in_place:
+                    self._move(launch, memory, tile)
             else:
                 one, two = self._tables(run := next(runs), tile, x1, x2)
-                run(memory.get(launch.level, sums), sums if self.summed and launch is self.schedule.launches[-1] else None,
-                    one, two, tile, self.ntk, self.exact)  # fmt: skip
+                given = memory.get(launch.level, sums), one, two, tile, self.ntk, self.exact
+                if launch is not self.schedule.launches[-1]:
+                    run(*given)
+                elif self.spread:
+                    ((node, _),) = self.reductions
+                    out = tile.beside(node, self.spread.target, 1 + self.ntk)
+                    for lines in self.spread.launches:
+                        run(*given, out, self.spread, lines, node not in tile.begun)
+                        tile.begun.add(node)
+                else:
+                    run(*given, sums if self.summed else None)
+        if self.spread:
+            return
         value = sums if self.summed else memory[self.end][self.schedule.places[self.last]]
         for target, reduction in self.reductions:
             if target in self.beside:
@@ -113,12 +136,14 @@ class PackedLaunches:
             else:
                 reduction.add(value, tile.stored[target], self.ntk)
 
-    def _reduction(self, r: Reduction, cells: Cells, alone: bool) -> Gathered | Pooled:
+    def _reduction(self, r: Reduction, cells: Cells, alone: bool) -> Gathered | Pooled | Spread:
         wanted, packed = wanted_of(self.low, r.target), self.packed[self.end]
         if (other := self.beside.get(r.target)) is not None:
             size = other.layout.size
             every = Cells(tuple(other.planes), (size, size), self.device)
-            return Pooled(Gathered(r.tables, wanted, cells, every, packed), other, self.fields, alone)
+            gathered = Gathered(r.tables, wanted, cells, every, packed)
+            added = Spread.of(gathered, other, cells.planes) if alone and not self.exact else None
+            return added or Pooled(gathered, other, self.fields, alone)
         gathered = Gathered(r.tables, wanted, cells, self.stored[r.target], packed)
         some = self.stored[r.target].total > 1 and few(r)
         return Pooled(gathered, self.stored[r.target], self.fields, alone) if some else gathered
@@ -151,78 +176,37 @@ class PackedLaunches:
         total = tile.pairs * packed.cells
         step = self.steps[move.step]
         options = {"FIELDS": self.fields, "B": _BLOCK, **packed.layout.options, **FUSED}
-        if move.source is None:
-            assert step.stored is not None
-            cells, value, other = self.stored[step.stored], tile.stored[step.stored], self.beside.get(step.stored)
-            added = out if other is None else tile.beside(step.stored, other, self.fields)
-            numbered = packed if other is None else other
+        if move.source is None and step.stored not in self.beside:
+            cells, value = self.stored[step.stored], tile.stored[step.stored]  # type: ignore[index]
             moves.stored[(-(-total // _BLOCK),)](
-                out, value, added, packed.plane, self.found_in[move.step], numbered.lookup, total, packed.count, numbered.count,
-                cells.total, value.stride(0), PACKED=other is not None, **options,
+                out, value, packed.plane, self.found_in[move.step], total, packed.count, cells.total, value.stride(0), **options,
             )  # fmt: skip
             return
-        before = self.packed[level := self.schedule.levels[move.source]]
-        source = memory[level][self.schedule.places[move.source]]
-        (step0, off0), (step1, off1) = step.taps
+        if move.source is None:
+            before, source, taps = self.beside[step.stored], self._joined(step.stored, tile), [(1, [0]), (1, [0])]  # type: ignore[index,arg-type]
+        else:
+            before = self.packed[level := self.schedule.levels[move.source]]
+            source, taps = memory[level][self.schedule.places[move.source]], step.taps
+        (step0, off0), (step1, off1) = taps
         moves.window[(-(-total // _BLOCK),)](
             out, source, packed.plane, before.lookup, total, packed.count, before.count,
             **{name + "1": n for name, n in before.layout.options.items()}, STEP0=step0, STEP1=step1, OFF0=tuple(off0),
             OFF1=tuple(off1), N0=len(off0), N1=len(off1), **options,
         )  # fmt: skip
 
-
-class Launch:
-    """A run of instructions, with its code on the device; `halved`: the step whose value it stores for pools of two."""
-
-    def __init__(
-        self, run: Run, schedule: Schedule, packed: Packed, slots: list[int], wide: int, halved: int | None, device: torch.device
-    ):  # fmt: skip
-        self.packed, self.slots, self.wide = packed, slots, wide
-        self.source = run.source.source if run.source else None
-        self.channels = self.source.values.shape[1] if self.source else 0
-        whole, real, relus = [], [], 0
-        for number, i in enumerate(run.instructions):
-            first = number == 0 and run.source is not None  # data have no tangent
-            linear = 0 if i.affine is None else 1 + i.window + (i.window and first)
-            keep = None if i.keep == halved else i.keep
-            whole.append([schedule.place(i.add), linear, relus if i.relu else -1, schedule.place(keep)])
-            real.append([i.w, i.v, *(i.affine or (1.0, 0.0, 0.0, 0.0)), i.relu[2] if i.relu else 0.0, 0.0])
-            relus += bool(i.relu)
-        alike = [i for r in schedule.launches if isinstance(r, Run) and r.level == run.level for i in r.instructions]
-        affine = [i.affine for i in alike if i.affine]
-        self.halved = schedule.place(halved) if halved is not None and run is schedule.launches[-1] else -1
-        self.options = {  # of all runs of a level, which share one compiled kernel
-            "ADDS": any(i.add is not None for i in alike),
-            "KEEPS": any(i.keep not in (None, halved) for i in alike),
-            "SAME": all(scale == grow and b2 == shift for scale, b2, grow, shift in affine),
-            **packed.layout.options,
-            "LW": packed.layout.width,
-            "V": packed.layout.vector,
-            "P": (_BLOCK if interpreted() else 32 * _WARPS) // packed.layout.width,
-            "HALVED": self.halved >= 0,
-            "WIDE": wide,
-        }
-        self.count = len(whole)
-        self.code = torch.tensor(whole, dtype=torch.int32, device=device)
-        self.coefficients = torch.tensor(real, dtype=torch.float64 if wide else torch.float32, device=device)
-
-    @property
-    def numbers(self) -> int:
-        """Values of a table."""
-        return self.channels + len(self.slots)
-
-    def __call__(self, memory: Tensor, sums: Tensor | None, one: Tensor, two: Tensor, tile: Tile, ntk: bool, exact: bool) -> None:
-        """All packed planes of the tile."""
-        units, program = tile.pairs * self.packed.count, self.options["P"]
-        groups = min(_PLANES, max(1, units // (program * _PROGRAMS)))
-        options = {**self.options, "num_warps": _WARPS, **FUSED}
-        if not exact and not self.wide and not self.options["ADDS"] and not interpreted():
-            options["maxnreg"] = _REGISTERS
-        resident.run[(-(-units // (program * groups)),)](
-            memory, memory if sums is None else sums, one, two, self.packed.plane, self.code, self.coefficients, units,
-            self.packed.count, tile.columns, memory.stride(0), self.numbers, self.count, self.channels, groups, self.halved,
-            NTK=ntk, EXACT=exact, SUMS=sums is not None, **options,
-        )  # fmt: skip
+    def _joined(self, node: Node, tile: Tile) -> Tensor:
+        """The packed planes of a stored value, with what is stored plane by plane added to them."""
+        packed, value = self.beside[node], tile.stored[node]
+        out = tile.beside(node, packed, self.fields)
+        cell, place = self.joining[node]
+        if node not in tile.joined and len(cell):
+            total = tile.pairs * len(cell)
+            moves.joined[(-(-total // _BLOCK),)](
+                out, value, cell, place, total, len(cell), packed.count, self.stored[node].total, value.stride(0),
+                HW=packed.layout.positions, FIELDS=self.fields, B=_BLOCK,
+            )  # fmt: skip
+        tile.joined.add(node)
+        return out
 
 
 def _held(size: tuple[int, int], wide: int, fields: int) -> bool:

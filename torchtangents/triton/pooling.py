@@ -46,6 +46,15 @@ def stored_packed(low: Lowering, node: Node, segments: list[tuple[Segment, list[
     return sorted(kept) if some and all(few(r) for r, _ in makers) else None
 
 
+def read_packed(node: Node, segments: list[tuple[Segment, list[Group]]]) -> list[Plane]:
+    """The planes of a stored value that are read packed."""
+    return sorted({
+        (a * step.stride[0], b * step.stride[1])  # type: ignore[index]
+        for segment, groups in segments for step in segment.steps if step.stored is node
+        for packed, planes in groups if packed for a, b in planes
+    })  # fmt: skip
+
+
 def few(reduction: Reduction) -> bool:
     """Whether every position gathers few entries."""
     return all(

@@ -180,6 +180,60 @@ def halved(value, at, mask, odd0, odd1, R: tl.constexpr, C: tl.constexpr, LN: tl
 
 
 @triton.jit
+def spread(
+    value, out, codes, field, rows, cols, weight, R: tl.constexpr, C: tl.constexpr, LN: tl.constexpr, ODD0: tl.constexpr,
+    ODD1: tl.constexpr, FRESH: tl.constexpr,
+):  # fmt: skip
+    """Adds weight times a plane, of a displacement that is odd along an axis or not, to the planes that pools of two make of it.
+    FRESH: where neither is odd, it begins them.
+
+    codes: 16 times each of these planes and, beside each other, what of four planes counts there (spread.py); rows, cols: bits
+    of the planes that a position's row and column lie on; out: of a pair and lane; field: numbers of a pooled plane.
+    """
+    for r in tl.static_range(0, R, 2):
+        for c in tl.static_range(0, C, 2):
+            at = (r * C // 4 + c // 2) * LN
+            left = value[r * C + c]
+            right = value[r * C + c + 1]
+            below = value[r * C + C + c]
+            last = value[r * C + C + c + 1]
+            if not ODD0:
+                left += below
+                right += last
+            elif not ODD1:
+                below += last
+            if not ODD1:
+                left += right
+            pooled(left, out, codes[0], field, at, rows[r] & cols[c], weight, FRESH and not ODD0 and not ODD1)
+            if ODD1:
+                pooled(right, out, codes[1], field, at, rows[r] & cols[c + 1], weight, False)
+            if ODD0:
+                pooled(below, out, codes[2], field, at, rows[r + 1] & cols[c], weight, False)
+            if ODD0 and ODD1:
+                pooled(last, out, codes[3], field, at, rows[r + 1] & cols[c + 1], weight, False)
+
+
+@triton.jit
+def pooled(value, out, code, field, at: tl.constexpr, bits, weight, FRESH: tl.constexpr):
+    """Adds to an entry of a pooled plane what counts there, or begins it; adding 0 takes less than a branch around it."""
+    there = tl.where((code & bits) != 0, weight * value, 0.0)
+    to = out + (tl.maximum(code, 0) >> 4).to(tl.int64) * field + at
+    if FRESH:
+        tl.store(to, there, mask=code >= 0)
+    else:
+        tl.atomic_add(to, there, sem="relaxed")
+
+
+@triton.jit
+def beyond(at, d, n: tl.constexpr, SIZE: tl.constexpr, here: tl.constexpr, there: tl.constexpr):
+    """Bits of the planes that positions at + i lie on, before and after the end of an axis."""
+    out = ()
+    for i in tl.static_range(n):
+        out = out + (tl.where(at + i + d < SIZE, here, there),)
+    return out
+
+
+@triton.jit
 def summed(value, on, P: tl.constexpr, LW: tl.constexpr, n: tl.constexpr):
     """The sum over every plane, (P,)."""
     of_lane = value[0]

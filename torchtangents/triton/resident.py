@@ -7,12 +7,15 @@ lie side by side and no lane is idle. Lane (ly, lx) holds R x C positions.
 import triton
 import triton.language as tl
 
-from .registers import added, box, filled, halved, kept, masks, multiplied, relus, scaled, summed
+from .registers import added, beyond, box, filled, halved, kept, masks, multiplied, relus, scaled, spread, summed
 
 INSTRUCTION = tl.constexpr(4)  # whole numbers: value to add, what is linear (see below), number of a ReLU, where to keep
 COEFFICIENTS = tl.constexpr(8)  # weights of registers and of the value, scale, b2, grow, shift, level
 AFFINE, WINDOW, FIRST = map(tl.constexpr, (1, 2, 3))  # FIRST: a window before which the tangent is 0
-_NUMBERS = ("units", "planes", "columns", "slot_stride", "count", "steps", "channels", "groups", "last")
+ENTRY, NOWHERE = map(tl.constexpr, (8, -16))  # as in spread.py
+_NUMBERS = (
+    "units", "planes", "columns", "slot_stride", "count", "steps", "channels", "groups", "last", "lines", "evens", "planes_out",
+)  # fmt: skip
 
 
 @triton.jit
@@ -83,17 +86,20 @@ def instructed(
 
 @triton.jit(do_not_specialize=_NUMBERS)
 def run(
-    memory, sums_of, table1, table2, plane, code, coefficients, units, planes, columns, slot_stride, count, steps, channels,
-    groups, last,
+    memory, out, table1, table2, plane, code, coefficients, units, planes, columns, slot_stride, count, steps, channels, groups,
+    last, lines, evens, planes_out, weight,
     H: tl.constexpr, W: tl.constexpr, R: tl.constexpr, C: tl.constexpr, LY: tl.constexpr, LX: tl.constexpr, LW: tl.constexpr,
     V: tl.constexpr, P: tl.constexpr, NTK: tl.constexpr, EXACT: tl.constexpr, ADDS: tl.constexpr, KEEPS: tl.constexpr,
-    SAME: tl.constexpr, SUMS: tl.constexpr, HALVED: tl.constexpr, WIDE: tl.constexpr,
+    SAME: tl.constexpr, SUMS: tl.constexpr, HALVED: tl.constexpr, SPREAD: tl.constexpr, ODD: tl.constexpr,
+    FRESH: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """The instructions on `units`, planes of pairs: unit u is plane u % planes of pair u // planes; a warp takes `groups`.
 
     table1, table2: `count` tables of every input (packing.py), first the channels of data, if any; memory: (values, units,
     fields, R, C, LN); SAME: every affine operation adds to the tangent what becomes of the covariance; SUMS: writes sums of
-    planes, (units, fields); HALVED: stores the result for pools of two, as value `last`.
+    planes, out (units, fields); HALVED: stores the result for pools of two, as value `last`; SPREAD: adds `weight` times it to
+    packed planes of pools of two, out (pairs, planes_out, fields, R C LN / 4), where units are `lines` of each pair, of `groups`
+    planes in `plane` (spread.py), the first `evens` of even columns and rows ODD or not; FRESH: nothing was there before.
     """
     LN: tl.constexpr = LY * LX
     n: tl.constexpr = R * C
@@ -114,13 +120,23 @@ def run(
     lx = lane % LX
     for group in range(groups):
         first = (tl.program_id(0) * groups + group) * P
-        unit = first + g // LW
-        mask = inside & (unit < units)
-        unit = tl.minimum(unit, units - 1)
-        pair = unit // planes
-        which = unit % planes
-        dy = tl.load(plane + 2 * which)
-        dx = tl.load(plane + 2 * which + 1)
+        if SPREAD:
+            line = tl.program_id(0) * P + g // LW
+            mask = inside & (line < units)
+            line = tl.minimum(line, units - 1)
+            pair = line // lines
+            at = plane + (line % lines * groups + group) * ENTRY
+            unit = pair * planes + tl.load(at)
+            dy = tl.load(at + 1)
+            dx = tl.load(at + 2)
+        else:
+            unit = first + g // LW
+            mask = inside & (unit < units)
+            unit = tl.minimum(unit, units - 1)
+            pair = unit // planes
+            which = unit % planes
+            dy = tl.load(plane + 2 * which)
+            dx = tl.load(plane + 2 * which + 1)
         rows = masks(ly * R, dy, inside, R, H, dtype)
         cols = masks(lx * C, dx, inside, C, W, dtype)
         turned = ((ly + dy // R) % LY) * LX + (lx + dx // C) % LX
@@ -147,7 +163,23 @@ def run(
                 halved(T, at + n * LN, mask, dy % 2 > 0, dx % 2 > 0, R, C, LN)
         if SUMS:
             into = first + tl.arange(0, P)
-            to = sums_of + into.to(tl.int64) * (1 + NTK)
+            to = out + into.to(tl.int64) * (1 + NTK)
             tl.store(to, summed(K, inside, P, LW, n), mask=into < units)
             if NTK:
                 tl.store(to + 1, summed(T, inside, P, LW, n), mask=into < units)
+        if SPREAD:
+            codes = ()
+            for i in tl.static_range(4):
+                codes = codes + (tl.where(mask, tl.load(at + (4 + i)), NOWHERE),)
+            low = beyond(ly * R, dy, R, H, 3, 12)
+            left = beyond(lx * C, dx, C, W, 5, 10)
+            to = out + pair.to(tl.int64) * planes_out * ((1 + NTK) * (n * LN // 4)) + lane
+            field = (1 + NTK) * (n * LN // 4)
+            if group < evens:
+                spread(K, to, codes, field, low, left, weight, R, C, LN, ODD, False, FRESH)
+                if NTK:
+                    spread(T, to + n * LN // 4, codes, field, low, left, weight, R, C, LN, ODD, False, FRESH)
+            else:
+                spread(K, to, codes, field, low, left, weight, R, C, LN, ODD, True, FRESH)
+                if NTK:
+                    spread(T, to + n * LN // 4, codes, field, low, left, weight, R, C, LN, ODD, True, FRESH)

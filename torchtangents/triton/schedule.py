@@ -82,6 +82,10 @@ class Schedule:
         """Where a value is kept, -1 for none."""
         return -1 if name is None else self.places[name]
 
+    def alone(self, name: Name) -> bool:
+        """Whether nothing else is kept in the memory of its level."""
+        return [n for n in self.places if self._level(n) == self._level(name)] == [name]
+
     def _emit_all(self) -> None:
         self.launches: list[Run | Move] = []
         self.register: Name | None = None  # what the registers of the last run hold

@@ -31,7 +31,8 @@ class Tile:
         self.column0, self.columns = columns.start, columns.stop - columns.start
         self.pairs, self.stored, self.shared = self.rows * self.columns, stored, shared
         self.packed: dict[Node, Tensor] = {}
-        self.begun: set[Node] = set()  # that something was added to
+        self.begun: set[Node] = set()  # packed values that something was added to
+        self.joined: set[Node] = set()  # those with all that is stored plane by plane
 
     def beside(self, node: Node, packed: Packed, fields: int) -> Tensor:
         """The packed planes of a stored value, (pairs planes, fields, positions)."""
