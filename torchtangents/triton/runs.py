@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
@@ -12,10 +14,10 @@ from .packing import Packed
 from .schedule import Run, Schedule
 from .segment import Tile
 from .spread import Lines, Spread
+from .tuning import CHOICES, tuner
 
 _BLOCK = 1 << 12 if interpreted() else 512
 _WARPS = 4
-_PLANES = 8  # that a warp takes one after the other, so that they find tables in the first cache
 _PROGRAMS = 1 << 11  # of a launch, at least, before a warp takes several planes, which find tables in the first cache
 _REGISTERS = (128, 168)  # of two or three fields of 32 positions: 16 or 12 warps on a multiprocessor
 
@@ -83,5 +85,7 @@ class Launch:
             launch(units, lines.planes, -(-units // program), plane, spread.target.count, spread.weight)
             return
         units = tile.pairs * self.packed.count
-        groups = min(_PLANES, max(1, units // (program * _PROGRAMS)))
-        launch(units, groups, -(-units // (program * groups)), self.packed.plane)
+        most = max(1, units // (program * _PROGRAMS))
+        tuned = most >= max(CHOICES) and memory.is_cuda
+        with tuner(tuple(options.items())).choice(units) if tuned else nullcontext(min(CHOICES[0], most)) as groups:
+            launch(units, groups, -(-units // (program * groups)), self.packed.plane)
