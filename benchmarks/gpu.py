@@ -89,6 +89,15 @@ def _timed(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def kernels(run: Callable[[], Any], most: int = 8) -> dict[str, float]:
+    """Seconds on the device of the kernels that take longest, by one profiled call."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
+        run()
+        torch.cuda.synchronize()
+    times = sorted(((e.self_device_time_total / 1e6, e.key) for e in found.key_averages()), reverse=True)
+    return {name[:80]: time for time, name in times[:most] if time > 0}
+
+
 def ceilings() -> dict[str, float]:
     """Measured: bytes a second of a copy, and float32 operations a second of long chains of multiply-adds."""
     source = torch.empty(1 << 28, device="cuda")
@@ -128,6 +137,7 @@ def measured(case: Case, repeats: int, most: dict[str, float]) -> dict[str, Any]
         "arithmetic": operations(case) * case.n**2 / middle / most[kind],
         "memory, of the results alone": 8 * case.n**2 / middle / most["copy_bytes_per_second"],
     }
+    out["kernels"] = kernels(lambda: tt.kernels(net, x1, x2, backend="triton", progress=False))
     if len(case.shape) == 1:
         product: dict[str, Callable[[], Tensor]] = {
             "float64": lambda: x1.double() @ x2.double().T,
@@ -135,6 +145,7 @@ def measured(case: Case, repeats: int, most: dict[str, float]) -> dict[str, Any]
         }
         out["product_seconds"] = {name: seconds(run, repeats)[1] for name, run in product.items()}
         out["over_product"] = middle / out["product_seconds"]["float64"]
+        out["chain_over_product"] = out["kernels"].get("chain", float("nan")) / out["product_seconds"]["float64"]
     return out
 
 
