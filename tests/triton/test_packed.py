@@ -125,6 +125,21 @@ def test_lines_of_planes_add_to_pools(shape, packed):
     assert any(p.spread for p in packed) == (shape != (4, 4))
 
 
+def test_lines_of_planes_add_to_what_is_there(packed, monkeypatch):
+    run = planes.PackedLaunches.run
+
+    def begun(self, tile, *given):
+        if self.spread:
+            ((node, _),) = self.reductions
+            tile.beside(node, self.spread.target, 1 + self.ntk).zero_()
+            tile.begun.add(node)
+        return run(self, tile, *given)
+
+    monkeypatch.setattr(planes.PackedLaunches, "run", begun)
+    agree(torch.nn.Sequential(*chain(3, depth=1)[:2], tt.nn.AvgPool2d(2), *chain(3, depth=1)), pictures(2, 2, 12, 20))
+    assert any(p.spread for p in packed)
+
+
 class Branches(torch.nn.Module):
     """One value, read by two pools."""
 
