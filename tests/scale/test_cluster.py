@@ -175,11 +175,11 @@ def test_workers_are_killed(compute, tmp_path):
     with awake, distributed.LocalCluster(n_workers=2, threads_per_worker=1, **QUIET) as local, distributed.Client(local) as c:
 
         def kill():
-            while not stop.wait(1.5):
-                nanny = random.choice(list(local.workers.values()) or [None])
-                if nanny is not None and nanny.process is not None and nanny.process.pid is not None:
-                    killed.append(nanny.process.pid)
-                    os.kill(nanny.process.pid, signal.SIGKILL)
+            while len(killed) < 12 and not stop.wait(1.5):
+                up = [n.process for n in local.workers.values() if n.process and n.process.status == distributed.Status.running]
+                if up:  # a nanny whose worker dies while it starts gives up, and one after the other all would
+                    killed.append(random.choice(up).pid)
+                    os.kill(killed[-1], signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
         killer.start()
