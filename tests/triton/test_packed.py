@@ -84,15 +84,20 @@ def test_tiles_are_the_whole(name, packed):
     assert packed
 
 
-@pytest.mark.parametrize("name", ["residual-strided", "two-pools", "dense-net-raw"])
-def test_what_memory_held_before_does_not_count(name, packed, monkeypatch):
+@pytest.fixture
+def poisoned(monkeypatch):
+    """Memory that nothing was written to is not a number."""
     empty = torch.empty
 
-    def poisoned(*args, **kwargs):
+    def filled(*args, **kwargs):
         out = empty(*args, **kwargs)
         return out.fill_(float("nan")) if out.is_floating_point() else out
 
-    monkeypatch.setattr(torch, "empty", poisoned)
+    monkeypatch.setattr(torch, "empty", filled)
+
+
+@pytest.mark.parametrize("name", ["residual-strided", "two-pools", "dense-net-raw"])
+def test_what_memory_held_before_does_not_count(name, packed, poisoned):
     agree(NETS[name](), inputs(name, 2, seed=1).float())
     assert packed
 
@@ -121,7 +126,7 @@ def test_pools_of_two_read_sums(packed):
 @pytest.mark.parametrize(
     "shape", [(4, 4), (12, 20), *(pytest.param(s, marks=pytest.mark.long) for s in ((20, 12), (16, 16)))], ids=str
 )
-def test_lines_of_planes_add_to_pools(shape, packed):
+def test_lines_of_planes_add_to_pools(shape, packed, poisoned):
     net = torch.nn.Sequential(*chain(3, depth=1)[:2], tt.nn.AvgPool2d(2), *chain(3, depth=1))
     agree(net, pictures(2, 2, *shape), pictures(1, 2, *shape, seed=1))
     assert any(p.spread for p in packed) == (shape != (4, 4))
