@@ -62,7 +62,7 @@ QUARTER = {"H": 16, "W": 16, "R": 4, "C": 2, "V": 1}
 RUNS = {
     "exact": {"EXACT": True, "KEEPS": False, "SUMS": True},
     "branches": {"ADDS": True, "SAME": False},
-    "halved": {**QUARTER, "KEEPS": False, "HALVED": True},
+    "halved": {"KEEPS": False, "HALVED": True},
     "spread": {"KEEPS": False, "SPREAD": True, "FRESH": True},
     "spread-odd": {"KEEPS": False, "SPREAD": True, "ODD": True},
     "near": {"KEEPS": False, "HALVED": True, "V": 1, "WIDE": 2},
@@ -179,7 +179,6 @@ def main(capability, part):
                     "wide": wide,
                     "registers": int(fields["REG"]),
                     "local": int(fields["LOCAL"]) + int(fields["STACK"]),
-                    "capped": "maxnreg" in options,
                     "bytes": len(code),
                 }
             ),

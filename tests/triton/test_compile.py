@@ -11,7 +11,12 @@ import pytest
 import torchtangents
 
 pytest.importorskip("triton")
-_SPILLED = 64  # bytes a thread, in double precision or where registers are held to fewer: more warps are worth more
+_SPILLED = 64  # bytes a thread, in double precision
+_CAPPED = {
+    "run-halved": 32,
+    "run-spread": 64,
+    "run-spread-odd": 64,
+}  # held to 128 registers: sixteen warps on a multiprocessor are worth more
 
 
 @pytest.mark.slow
@@ -25,4 +30,4 @@ def test_kernels_compile_without_spills(capability, part, tmp_path):
     found = [json.loads(line) for line in said.stdout.splitlines()]
     assert len({(f["name"], f["wide"]) for f in found}) == len(found) > 20
     assert all(f["bytes"] > 1000 for f in found)
-    assert not [f for f in found if f["local"] > _SPILLED * (f["wide"] or f["capped"]) or f["registers"] > 255]
+    assert not [f for f in found if f["local"] > _CAPPED.get(f["name"], _SPILLED * f["wide"]) or f["registers"] > 255]

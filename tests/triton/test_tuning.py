@@ -1,5 +1,7 @@
 """Choices are measured once each, without waiting, and the fastest is kept."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 pytest.importorskip("triton")
@@ -67,3 +69,17 @@ def test_a_launch_that_fails_is_not_measured():
         launched(tuner, clock)
     clock.done = clock.now
     assert launched(tuner, clock) == CHOICES[0]
+
+
+def test_threads_share_the_choices_between_them():
+    clock = Clock()
+    clock.done = -1.0  # nothing is known while they run
+    tuner = Tuner(clock.event)
+
+    def launch(_):
+        with tuner.choice(10) as chosen:
+            return chosen
+
+    with ThreadPoolExecutor(8) as pool:
+        chosen = sorted(pool.map(launch, range(100)))
+    assert chosen == sorted([CHOICES[0]] * (101 - len(CHOICES)) + [*CHOICES[1:]])

@@ -7,6 +7,7 @@ position they are told apart by whether p + d leaves the grid. Lane (ly, lx) of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -140,17 +141,19 @@ class Packed:
 
     def joining(self, cells: Cells, fields: int) -> tuple[Tensor, Tensor]:
         """The cells that lie on planes of these, and where: (cells) each, within the packed planes of a pair."""
-        (h, w), some = self.layout.size, set(self.planes)
         which, y, x = cells.coordinates.T
-        number = np.array([self.index[a % h, b % w] if (a, b) in some else -1 for a, b in cells.planes])[which]
+        number = self._numbers(cells.planes, self.planes)[which]
         chosen = np.flatnonzero(number >= 0)
-        place = number * (fields * self.layout.positions) + self.layout.places[y * w + x]
+        place = number * (fields * self.layout.positions) + self.layout.places[y * self.layout.size[1] + x]
         return self._whole(chosen), self._whole(place[chosen])
 
     def numbered(self, box: list[Plane], wanted: tuple[Plane, ...]) -> Tensor:
         """The packed plane of every plane of a list, -1 for those that are not wanted."""
+        return self._whole(self._numbers(box, wanted))
+
+    def _numbers(self, planes: Iterable[Plane], wanted: Iterable[Plane]) -> np.ndarray:
         (h, w), some = self.layout.size, set(wanted)
-        return self._whole(np.array([self.index[a % h, b % w] if (a, b) in some else -1 for a, b in box]))
+        return np.array([self.index[a % h, b % w] if (a, b) in some else -1 for a, b in planes], dtype=np.int64)
 
     def entries(self, begins: list[int], second: bool) -> Tensor:
         """Where the entries of tables come from in the numbers of an input, whose values begin there: (values, entries) flat."""

@@ -53,7 +53,7 @@ class Launch:
             "HALVED": self.halved >= 0,
             "WIDE": wide,
         }
-        self.count = len(whole)
+        self.count, self.instructions = len(whole), tuple(map(tuple, whole))
         self.code = torch.tensor(whole, dtype=torch.int32, device=device)
         self.coefficients = torch.tensor(real, dtype=torch.float64 if wide else torch.float32, device=device)
 
@@ -87,5 +87,7 @@ class Launch:
         units = tile.pairs * self.packed.count
         most = max(1, units // (program * _PROGRAMS))
         tuned = most >= max(CHOICES) and memory.is_cuda
-        with tuner(tuple(options.items())).choice(units) if tuned else nullcontext(min(CHOICES[0], most)) as groups:
+        with (
+            tuner((self.instructions, *options.items())).choice(units) if tuned else nullcontext(min(CHOICES[0], most)) as groups
+        ):
             launch(units, groups, -(-units // (program * groups)), self.packed.plane)

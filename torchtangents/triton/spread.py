@@ -95,7 +95,9 @@ class Spread:
         for (odd, _), lines in sorted(found.items()):
             evens, odds = (max(len(line[p]) for line in lines) for p in (0, 1))
             for line in lines:
-                entries += [_filled(part, n) for part, n in zip(line, (evens, odds), strict=True)]
+                entries += [
+                    np.pad(part, (0, n - len(part)), constant_values=-1) for part, n in zip(line, (evens, odds), strict=True)
+                ]
             launches.append(Lines(begin, len(lines), evens + odds, evens, odd))
             begin += len(lines) * (evens + odds)
         return entries, launches
@@ -111,10 +113,6 @@ class Spread:
         nothing = np.array([[0] * 4 + [NOWHERE] * 4], dtype=np.int32)  # what fills lines up
         codes = np.concatenate([self._codes, nothing])
         return torch.from_numpy(codes[np.concatenate(self._order[0])]).to(self.target.device)
-
-
-def _filled(line: np.ndarray, n: int) -> np.ndarray:
-    return np.concatenate([line, np.full(n - len(line), -1)])
 
 
 def _weight(table: Table, wanted: list[int]) -> float | None:

@@ -1,13 +1,14 @@
 """How many planes a warp takes one after the other, found while tiles are computed: each choice takes one, then the fastest all.
 
 Choices give the same bits and compile nothing, no tile is computed twice, and nothing waits: events are looked at when a later
-tile begins. What was found holds for the process, per kernel and device.
+tile begins. What was found holds for the process, per run and device: times of one run say nothing of a longer one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -24,10 +25,10 @@ class Event(Protocol):
 
 
 class Tuner:
-    """The choices of one kernel; the first launch, which compiles, counts for none of them."""
+    """The choices of one run; the first launch, which may compile, counts for none of them. Threads may share one."""
 
     def __init__(self, event: Callable[[], Event]):
-        self._event = event
+        self._event, self._lock = event, Lock()
         self._left: list[int | None] = [None, *CHOICES]
         self._pending: list[tuple[int, int, Event, Event]] = []
         self.times: dict[int, float] = {}  # of a unit
@@ -40,17 +41,20 @@ class Tuner:
     @contextmanager
     def choice(self, units: int) -> Iterator[int]:
         """Planes of a warp for a launch of some units, which is measured while choices are left."""
-        self._look()
-        if not self._left:
-            yield self.best
+        with self._lock:
+            self._look()
+            measured = bool(self._left)
+            chosen = self._left.pop(0) if measured else self.best
+        if not measured:
+            yield chosen or CHOICES[0]
             return
-        chosen = self._left.pop(0)
         start, end = self._event(), self._event()
         start.record()
         yield chosen or CHOICES[0]
         end.record()
         if chosen:
-            self._pending.append((chosen, units, start, end))
+            with self._lock:
+                self._pending.append((chosen, units, start, end))
 
     def _look(self) -> None:
         """Takes the times of what is done."""
@@ -63,5 +67,5 @@ _TUNERS: dict[Hashable, Tuner] = {}
 
 
 def tuner(key: Hashable) -> Tuner:
-    """That of a kernel on the current device."""
+    """That of a run on the current device."""
     return _TUNERS.setdefault((torch.cuda.current_device(), key), Tuner(lambda: torch.cuda.Event(enable_timing=True)))
