@@ -16,6 +16,7 @@ from .engine.needs import output_planes
 from .engine.sides import self_pass
 from .graph.program import Program, record
 from .inputs import as_arguments, check_finite, check_masks, check_pair, check_result
+from .uncompiled import uncompiled
 
 Inputs = Tensor | tuple
 
@@ -159,6 +160,7 @@ def require_gaussian_output(net: torch.nn.Module, x: Inputs) -> None:
         )
 
 
+@uncompiled
 def _compute(
     net: torch.nn.Module, x1: Inputs, x2: Inputs | None, want_ntk: bool, diagonal: bool, tile: int | None,
     progress: bool | None, backend: str, devices: Any, masks: tuple[Tensor | None, Tensor | None],

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ..inputs import check_result
+from ..uncompiled import uncompiled
 from .axes import Axes
 from .functional import Data, Function, Inputs, Selection
 from .gradients import SampleGradients
 
 
+@uncompiled
 def diagonal(
     model: nn.Module, x: Inputs, *, trace_axes: Iterable[int] | int = (-1,), parameters: Selection = None,
     progress: bool | None = None,
@@ -45,6 +47,7 @@ def diagonal(
     return pair_diagonal(function, None, axes, progress).reshape(function.data.size, *axes.kept)
 
 
+@uncompiled
 def trace(
     model: nn.Module, x: Inputs, *, trace_axes: Iterable[int] | int = (-1,), parameters: Selection = None,
     progress: bool | None = None,
@@ -69,6 +72,7 @@ def trace(
     return each.double().sum().to(each.dtype)
 
 
+@uncompiled
 def pair_diagonal(function: Function, other: Data | None, axes: Axes, progress: bool | None = False) -> Tensor:
     """Theta(x1_i, x2_i) of each i, (N, K); `other` None is x1."""
     gradients = SampleGradients(function, copies=2 if other is None else 4)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..uncompiled import uncompiled
 from .axes import Axes
 from .functional import Function, Inputs, Selection
 from .ntk_vp import NTKVectorProduct
@@ -53,6 +54,7 @@ class Eigenpairs(NamedTuple):
     vectors: Tensor
 
 
+@uncompiled
 def trace_estimate(
     model: nn.Module, x: Inputs, *, n_samples: int | Iterable[int] = 100, generator: torch.Generator | None = None,
     trace_axes: Iterable[int] | int = (-1,), parameters: Selection = None, batch_size: int | None = None,
@@ -102,6 +104,7 @@ def trace_estimate(
     return draws() if isinstance(n_samples, Iterable) else next(iter(draws()))
 
 
+@uncompiled
 def top_eigenpairs(
     model: nn.Module, x: Inputs, k: int = 6, *, trace_axes: Iterable[int] | int = (-1,), parameters: Selection = None,
     tolerance: float = 0.0, max_iterations: int | None = None, generator: torch.Generator | None = None,

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from ..engine.progress import watched
 from ..inputs import check_result
+from ..uncompiled import uncompiled
 from .hazards import Parameters, check_modes, counted
 from .outputs import Axes, leaves_of
 from .passes import Network, checked_outputs
@@ -41,6 +42,7 @@ class Kernels(NamedTuple):
     ntk: Any
 
 
+@uncompiled
 def ntk(
     model: torch.nn.Module, x1: Any, x2: Any = None, *, implementation: str = "auto", trace_axes: Sequence[int] = (-1,),
     diagonal_axes: Sequence[int] = (), parameters: Parameters = None, tile: int | None = None, progress: bool | None = None,
@@ -102,6 +104,7 @@ def ntk(
     return pytree.tree_unflatten(results, spec)
 
 
+@uncompiled
 def nngp(
     model: torch.nn.Module, x1: Any, x2: Any = None, *, trace_axes: Sequence[int] = (-1,), diagonal_axes: Sequence[int] = ()
 ) -> Any:
@@ -147,6 +150,7 @@ def nngp(
     return pytree.tree_unflatten(results, spec)
 
 
+@uncompiled
 def kernels(
     model: torch.nn.Module, x1: Any, x2: Any = None, *, implementation: str = "auto", trace_axes: Sequence[int] = (-1,),
     diagonal_axes: Sequence[int] = (), parameters: Parameters = None, tile: int | None = None, progress: bool | None = None,

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 from torch.utils import _pytree as pytree
 
+from ..uncompiled import uncompiled
 from .functional import Data, Function, Inputs, Parameters, Selection
 from .memory import samples_at_once, vectors_at_once
 
 
+@uncompiled
 def ntk_vp(
     model: nn.Module, x1: Inputs, x2: Inputs | None = None, *, parameters: Selection = None, batch_size: int | None = None
 ) -> NTKVectorProduct:
@@ -79,6 +81,7 @@ class NTKVectorProduct:
         product = self.of_block(block)
         return pytree.tree_map(lambda t: t[0], product) if single else product
 
+    @uncompiled
     def of_block(self, block: Any) -> Any:
         """Theta(x1, x2) v of each vector of a block (B, N2, *O), as many at once as fit."""
         starts = range(0, len(pytree.tree_leaves(block)[0]), self.block_size)
@@ -91,6 +94,7 @@ class NTKVectorProduct:
         other.data1, other.data2 = self.data2, self.data1
         return other
 
+    @uncompiled
     def pull(self, block: Any) -> Parameters:
         """J(x2)' v for a block (B, N2, *O) of vectors: parameters with an axis (B, ..) in front."""
         total: Parameters | None = None
@@ -106,6 +110,7 @@ class NTKVectorProduct:
         assert total is not None
         return total
 
+    @uncompiled
     def push(self, w: Parameters) -> Any:
         """J(x1) w for a block of directions: outputs (B, N1, *O)."""
         parts = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ..uncompiled import uncompiled
 from .axes import Axes
 from .functional import Function, Inputs, Selection
 from .ntk_vp import NTKVectorProduct
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .ntk_operator import NTKOperator
 
 
+@uncompiled
 def operator(
     model: nn.Module, x1: Inputs, x2: Inputs | None = None, *, trace_axes: Iterable[int] | int = (-1,),
     parameters: Selection = None, batch_size: int | None = None,

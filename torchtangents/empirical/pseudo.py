@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from ..engine.progress import watched
 from ..engine.tiles import tiles
 from ..inputs import check_result
+from ..uncompiled import uncompiled
 from .functional import Function, Inputs, Selection
 from .gradients import SampleGradients
 
 KINDS = ("sum_of_logits", "one_logit")
 
 
+@uncompiled
 def pseudo_ntk(
     model: nn.Module, x1: Inputs, x2: Inputs | None = None, *, kind: str = "sum_of_logits", logit: int = 0,
     parameters: Selection = None, tile: int | None = None, progress: bool | None = None,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..inputs import check_result
+from ..uncompiled import uncompiled
 from .axes import Axes
 from .functional import Function, Inputs, Selection
 from .gradients import SampleGradients
@@ -59,6 +60,7 @@ class Sketch:
         ).get_state()  # fmt: skip
         self._size: int | None = None
 
+    @uncompiled
     def __call__(self, x: Inputs, *, progress: bool | None = None) -> Tensor:
         """The features of every sample: (N, *K, dim).
 

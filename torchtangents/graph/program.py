@@ -14,6 +14,7 @@ from ..covariance.maps import Linear
 from ..covariance.node import Node
 from ..covariance.pointwise import Pointwise
 from ..covariance.state import State
+from ..uncompiled import uncompiled
 from .recorder import Recorder
 from .symbol import Symbol
 
@@ -78,6 +79,7 @@ def ordered(root: Node) -> list[Node]:
     return list(seen)
 
 
+@uncompiled
 def record(model: torch.nn.Module, args: tuple[Any, ...], mask: Tensor | bool | None = None) -> Program:
     """The program of a model on these inputs (tensors, batch first; or symbols), with data where the mask is True."""
     model = getattr(model, "_orig_mod", model)
