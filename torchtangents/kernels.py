@@ -16,7 +16,7 @@ from .engine.needs import output_planes
 from .engine.sides import self_pass
 from .graph.program import Program, record
 from .inputs import as_arguments, check_finite, check_masks, check_pair, check_result
-from .uncompiled import uncompiled
+from .surroundings import on_host, uncompiled
 
 Inputs = Tensor | tuple
 
@@ -200,18 +200,25 @@ def execute(
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor | None]:
     """The kernels of recorded programs, in the precision of the data."""
-    if diagonal:
-        wanted = zero_planes(len(first.root.size)) if not first.layout else output_planes(first, first)
-        _, block = self_pass(first, wanted, ntk, tile)
-        assert block is not None
-        parts = tuple(None if p is None else block.grid.dense(p) for p in (block.nngp, block.ntk if ntk else None))
-    else:
-        parts = pairs(first, second, output_planes(first, second), ntk, tile, progress, backend)
+    with on_host():
+        parts = (
+            _own(first, ntk, tile)
+            if diagonal
+            else pairs(first, second, output_planes(first, second), ntk, tile, progress, backend)
+        )
     results = tuple(None if p is None else _arranged(p, first, second, 1 if diagonal else 2) for p in parts)
     for part in results:
         if part is not None:
             check_result(part, first.dtype)
     return results  # type: ignore[return-value]
+
+
+def _own(program: Program, ntk: bool, tile: int | None) -> tuple[Tensor | None, ...]:
+    """(nngp, ntk) of every input with itself, dense over what positions are left."""
+    wanted = output_planes(program, program) if program.layout else zero_planes(len(program.root.size))
+    _, block = self_pass(program, wanted, ntk, tile)
+    assert block is not None
+    return tuple(None if p is None else block.grid.dense(p) for p in (block.nngp, block.ntk if ntk else None))
 
 
 def _arranged(part: Tensor, first: Program, second: Program, batch: int) -> Tensor:

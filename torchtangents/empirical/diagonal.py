@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..inputs import check_result
-from ..uncompiled import uncompiled
+from ..surroundings import uncompiled
 from .axes import Axes
 from .functional import Data, Function, Inputs, Selection
 from .gradients import SampleGradients

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..uncompiled import uncompiled
+from ..surroundings import uncompiled
 from .axes import Axes
 from .functional import Function, Inputs, Selection
 from .ntk_vp import NTKVectorProduct

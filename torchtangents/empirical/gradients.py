@@ -87,7 +87,8 @@ class SampleGradients:
     def _works_together(self) -> bool:
         some = self.function.data.rows(slice(0, 2))
         like = self.function.output()
-        cotangents = torch.randn(like.shape, generator=torch.Generator().manual_seed(0), dtype=like.dtype).to(like.device)
+        seeded = torch.Generator().manual_seed(0)
+        cotangents = torch.randn(like.shape, generator=seeded, dtype=like.dtype, device="cpu").to(like.device)
         with torch.no_grad():
             wanted = torch.cat([self._one(some.rows(slice(i, i + 1)), cotangents) for i in range(some.size)], 1)
             try:

@@ -72,6 +72,16 @@ def check_modes(model: torch.nn.Module) -> None:
             raise ValueError(f"{where}: drops at random in training mode (dropout={dropout}); call model.eval()")
 
 
+def check_precision(device: torch.device) -> None:
+    """Refuse autocast, which would round the products of a kernel beside those of its model."""
+    if torch.is_autocast_enabled(device.type):
+        rounded = torch.get_autocast_dtype(device.type)
+        raise TypeError(
+            f"expected a call outside of autocast, which would round the kernel's own products to {rounded}; "
+            "convert the model and its inputs to have its forward rounded alone"
+        )
+
+
 def watched_forward(model: torch.nn.Module, call: Callable[[], Any], device: torch.device) -> Any:
     """Forward once; refuse it if it changes a buffer or draws random numbers, with the buffer put back."""
     before = {k: (b, b._version, b.detach().clone()) for k, b in model.named_buffers()}

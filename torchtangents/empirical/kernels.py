@@ -12,8 +12,8 @@ from torch.utils import _pytree as pytree
 
 from ..engine.progress import watched
 from ..inputs import check_result
-from ..uncompiled import uncompiled
-from .hazards import Parameters, check_modes, counted
+from ..surroundings import uncompiled
+from .hazards import Parameters, check_modes, check_precision, counted
 from .outputs import Axes, leaves_of
 from .passes import Network, checked_outputs
 from .plan import Tiles, costs, described, size
@@ -185,6 +185,7 @@ def _prepared(model: Any, x1: Any, x2: Any, chosen: dict) -> tuple[Samples, Samp
     check_modes(model)
     first = Samples(x1, "x1")
     second = None if x2 is None else Samples(x2, "x2")
+    check_precision(first.device)
     for p in chosen.values():
         if p.device != first.device:
             raise ValueError(f"the model is on {p.device} but x1 on {first.device}; move one of them")

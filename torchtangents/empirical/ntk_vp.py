@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 from torch.utils import _pytree as pytree
 
-from ..uncompiled import uncompiled
+from ..surroundings import uncompiled
 from .functional import Data, Function, Inputs, Parameters, Selection
 from .memory import samples_at_once, vectors_at_once
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ..uncompiled import uncompiled
+from ..surroundings import uncompiled
 from .axes import Axes
 from .functional import Function, Inputs, Selection
 from .ntk_vp import NTKVectorProduct

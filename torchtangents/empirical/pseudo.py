@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..engine.progress import watched
 from ..engine.tiles import tiles
 from ..inputs import check_result
-from ..uncompiled import uncompiled
+from ..surroundings import uncompiled
 from .functional import Function, Inputs, Selection
 from .gradients import SampleGradients
 

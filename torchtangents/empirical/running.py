@@ -26,8 +26,8 @@ class Running:
 
     def __init__(self) -> None:
         self.count = 0
-        self.mean = torch.zeros((), dtype=torch.float64)
-        self._squares = torch.zeros((), dtype=torch.float64)
+        self.mean = torch.zeros((), dtype=torch.float64, device="cpu")
+        self._squares = torch.zeros((), dtype=torch.float64, device="cpu")
 
     def add(self, value: Tensor) -> None:
         """One more value, of the shape of the others."""

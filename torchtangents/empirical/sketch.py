@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..inputs import check_result
-from ..uncompiled import uncompiled
+from ..surroundings import uncompiled
 from .axes import Axes
 from .functional import Function, Inputs, Selection
 from .gradients import SampleGradients
@@ -77,7 +77,7 @@ class Sketch:
         if self._size not in (None, gradients.size):
             raise ValueError(f"expected a network of {self._size} trainable parameters, as before, got {gradients.size}")
         self._size = gradients.size
-        channel = axes.split(torch.arange(gradients.outputs).reshape(1, *axes.shape))[0]  # (K, C): outputs by place
+        channel = axes.split(torch.arange(gradients.outputs, device="cpu").reshape(1, *axes.shape))[0]  # (K, C): outputs by place
         place = {int(channel[k, c]): (k, c) for k in range(axes.k) for c in range(axes.c)}
         found = torch.zeros(function.data.size, axes.k, self.dim, dtype=function.dtype, device=function.device)
         for rows, outputs, block in gradients.of_outputs(function.data, progress):
@@ -99,7 +99,7 @@ class Sketch:
         seeds = torch.Generator()
         seeds.set_state(self._seeds)
         of_channel = torch.Generator(device)
-        of_channel.manual_seed(int(torch.randint(2**63 - 1, (channel + 1,), generator=seeds)[-1]))
+        of_channel.manual_seed(int(torch.randint(2**63 - 1, (channel + 1,), generator=seeds, device="cpu")[-1]))
         rows, words = max(1, _SIGNS // self.dim), math.ceil(self.dim / 64)
         shift = torch.arange(8, dtype=torch.uint8, device=device)
         for start in range(0, size, rows):

@@ -14,7 +14,7 @@ from ..covariance.maps import Linear
 from ..covariance.node import Node
 from ..covariance.pointwise import Pointwise
 from ..covariance.state import State
-from ..uncompiled import uncompiled
+from ..surroundings import uncompiled
 from .recorder import Recorder
 from .symbol import Symbol
 

@@ -18,6 +18,7 @@ from ..covariance.masks import fitting
 from ..covariance.refusal import locate, placed, refuse
 from ..covariance.state import State
 from ..nn.layer import Layer
+from ..surroundings import on_host
 from .functions import DRAWS, DROPS, HANDLERS, TRANSPARENT
 from .symbol import Symbol
 
@@ -77,16 +78,20 @@ class Recorder(TorchFunctionMode):
         self.leaves.append(self._label(layer))
         try:
             self._check(layer)
-            if layer.takes_indices:
-                return self.indices(args[0], layer)
-            first = args[0] if isinstance(args[0], Symbol) else self.lift(args[0], layer)
-            rest = [a.current() if isinstance(a, Symbol) else a for a in args[1:]]
-            out = layer.propagate(first.current(), *rest, **kwargs)
-            if getattr(layer, "inplace", False) and isinstance(args[0], Symbol):
-                return first.change(out)
-            return self._symbols(out, first)
+            with on_host():
+                return self._ruled(layer, args, kwargs)
         finally:
             self.leaves.pop()
+
+    def _ruled(self, layer: Layer, args: tuple, kwargs: dict) -> Any:
+        if layer.takes_indices:
+            return self.indices(args[0], layer)
+        first = args[0] if isinstance(args[0], Symbol) else self.lift(args[0], layer)
+        rest = [a.current() if isinstance(a, Symbol) else a for a in args[1:]]
+        out = layer.propagate(first.current(), *rest, **kwargs)
+        if getattr(layer, "inplace", False) and isinstance(args[0], Symbol):
+            return first.change(out)
+        return self._symbols(out, first)
 
     def _symbols(self, out: Any, like: Symbol) -> Any:
         """What a rule returned: one value, or tuples of them."""
@@ -203,7 +208,8 @@ class Recorder(TorchFunctionMode):
         if handler is None:
             refuse(f"{_name(func)} has no infinite-width rule. {_suggestion(_name(func))}")
         try:
-            return handler(self, *args, **kwargs)
+            with on_host():
+                return handler(self, *args, **kwargs)
         except TypeError as error:
             if "argument" not in str(error):
                 raise

@@ -50,13 +50,13 @@ def climb(
     from scipy.optimize import minimize
     from tqdm.auto import tqdm
 
-    best = torch.zeros(len(bounds), dtype=torch.float64)
+    best = torch.zeros(len(bounds), dtype=torch.float64, device="cpu")
     history: list[float] = []
     top = -float("inf")
 
     def objective(at):
         nonlocal best, top
-        point = torch.tensor(at, dtype=torch.float64, requires_grad=True)
+        point = torch.tensor(at, dtype=torch.float64, device="cpu", requires_grad=True)
         try:
             value = evaluate(point)
             (slope,) = torch.autograd.grad(value, point)

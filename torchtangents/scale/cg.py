@@ -53,7 +53,7 @@ class State:
     def tensors(self) -> dict[str, Tensor]:
         """Everything, by name."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return fields | {"iteration": torch.tensor(self.iteration)}
+        return fields | {"iteration": torch.tensor(self.iteration, device="cpu")}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> State:

@@ -271,7 +271,7 @@ class Estimate:
 
     @property
     def _dtype(self) -> Any:
-        return torch.empty(0, dtype=getattr(torch, self.dtype)).numpy().dtype
+        return torch.empty(0, dtype=getattr(torch, self.dtype), device="cpu").numpy().dtype
 
     def __repr__(self) -> str:
         return _table(self)

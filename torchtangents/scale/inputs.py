@@ -136,7 +136,7 @@ class Data:
         if isinstance(array, np.memmap) and (found := _mapped(array)) is not None:
             return found
         path = folder / f"{self.name}-{k}.npy"
-        dtype = torch.empty(0, dtype=array.dtype).numpy().dtype if isinstance(array, Tensor) else array.dtype
+        dtype = torch.empty(0, dtype=array.dtype, device="cpu").numpy().dtype if isinstance(array, Tensor) else array.dtype
         header = {
             "descr": np.lib.format.dtype_to_descr(dtype.newbyteorder("=")),
             "fortran_order": False,

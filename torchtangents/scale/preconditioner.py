@@ -67,7 +67,7 @@ class Preconditioner:
         left = (diagonal - factor.square().sum(1)).clamp(min=0).mean().item()
         self._shift = shift if shift > 0 else max(left, rounding * largest)  # below, rounding could make it indefinite
         self.rank = factor.shape[1]
-        stacked = torch.cat([factor, self._shift**0.5 * torch.eye(self.rank, dtype=torch.float64)])
+        stacked = torch.cat([factor, self._shift**0.5 * torch.eye(self.rank, dtype=torch.float64, device="cpu")])
         self._q = torch.linalg.qr(stacked)[0][: len(square)].contiguous()
 
     def __call__(self, r: Tensor) -> Tensor:

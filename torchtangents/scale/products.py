@@ -16,7 +16,7 @@ _PANEL = 128  # rows of a tile that are float64 at once: they stay in the cache 
 
 def both(tile: Tensor, p_rows: Tensor, p_columns: Tensor, on_diagonal: bool) -> tuple[Tensor, Tensor]:
     """K_ij p_j (n, C), and K_ij^T p_i (m, C), which is zero on the diagonal, where the first is all."""
-    down = torch.zeros(tile.shape[1], p_rows.shape[1], dtype=torch.float64)
+    down = torch.zeros(tile.shape[1], p_rows.shape[1], dtype=torch.float64, device="cpu")
     across = []
     for start in range(0, len(tile), _PANEL):
         panel = tile[start : start + _PANEL].double()

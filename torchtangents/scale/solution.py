@@ -80,7 +80,7 @@ class Solution:
             raise ValueError(f"rows: expected a number of test points >= 1, got {rows!r}.")
         tall, wide = chunk_sizes(array) or (_CHUNK, _CHUNK)
         tall, wide = rows or tall * max(1, _CHUNK // tall), wide * max(1, _CHUNK // wide)
-        mean = torch.zeros(array.shape[0], self.alpha.shape[1], dtype=torch.float64)
+        mean = torch.zeros(array.shape[0], self.alpha.shape[1], dtype=torch.float64, device="cpu")
         places = [(i, j) for i in range(0, len(mean), tall) for j in range(0, points, wide)]
         for i, j in watched(places, progress, "predictions"):
             tile = read(array, slice(i, min(i + tall, len(mean))), slice(j, min(j + wide, points)))

@@ -85,8 +85,8 @@ class Tally:
 
     def __init__(self, square: Square):
         self.square = square
-        self.sums = torch.zeros(len(square), dtype=torch.float64)
-        self.diagonal = torch.zeros(len(square), dtype=torch.float64)
+        self.sums = torch.zeros(len(square), dtype=torch.float64, device="cpu")
+        self.diagonal = torch.zeros(len(square), dtype=torch.float64, device="cpu")
         self.gap = self.most = 0.0
         self.digest = hashlib.blake2b(f"{len(square)} {square.dtype} {square.cuts}".encode(), digest_size=20)
 

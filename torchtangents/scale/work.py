@@ -49,7 +49,7 @@ class Analytic:
                 f"{program.root.size} are left at the output; end the network with a global pool, or Flatten and a Linear layer."
             )
         steps = program_digests(self._plain(data) or program)
-        dtype = torch.empty(0, dtype=program.dtype).numpy().dtype
+        dtype = torch.empty(0, dtype=program.dtype, device="cpu").numpy().dtype
         return dtype, {"type": "module", "name": type(self.model).__name__, "steps": steps}
 
     def side(self, data: Data) -> int:
@@ -105,7 +105,7 @@ class Function:
     def describe(self, data: Data, other: Data | None) -> tuple[np.dtype, dict[str, Any]]:
         """The dtype of its kernels, and what identifies it."""
         found = self(data.rows(slice(0, 1)), (data if other is None else other).rows(slice(0, 2)))
-        dtype = torch.empty(0, dtype=next(iter(found.values())).dtype).numpy().dtype
+        dtype = torch.empty(0, dtype=next(iter(found.values())).dtype, device="cpu").numpy().dtype
         return dtype, {"type": "function", "name": _name(self.function), "digest": function_digest(self.function)}
 
     def side(self, data: Data) -> int:

@@ -12,7 +12,7 @@ _FOLDS = 5
 
 def folds(labels: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Indices (kept, left out) of five folds, drawn by the seed, that share out every class evenly; fewer of fewer samples."""
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).to(labels.device)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed), device="cpu").to(labels.device)
     order = order[labels[order].argsort(stable=True)]  # class by class, at random within each
     count = min(_FOLDS, len(labels))
     for i in range(count):

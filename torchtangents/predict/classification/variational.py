@@ -48,7 +48,7 @@ class Variational:
         kernel = InfiniteWidthKernel(task.net, task.kernel, shape, tied=False, backend=task.options.get("backend", "auto"))
         with torch.random.fork_rng(devices=[]):  # the likelihood and the parameters draw from torch's generator
             torch.manual_seed(task.seed)
-            chosen = torch.randperm(len(x))[: int(n_inducing)]
+            chosen = torch.randperm(len(x), device="cpu")[: int(n_inducing)]
             self.model = _Processes(x[chosen].clone(), kernel, 1 if binary else task.classes).to(x.dtype)
             self.model.kernel.outputscale = _VARIANCE / task.variances(x[chosen].reshape(-1, *shape)).mean().item()
             self.likelihood = _likelihood(task.classes).to(x.dtype)
@@ -58,7 +58,7 @@ class Variational:
             parts = -(-len(x) // _BATCH)
             for step in range(int(n_steps)):
                 if step % parts == 0:
-                    batches = torch.randperm(len(x)).tensor_split(parts)
+                    batches = torch.randperm(len(x), device="cpu").tensor_split(parts)
                 batch = batches[step % parts]
                 optimizer.zero_grad()
                 loss: Any = -bound(self.model(x[batch]), labels[batch].to(x) if binary else labels[batch])  # type: ignore[operator]

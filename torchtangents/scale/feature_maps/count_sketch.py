@@ -20,7 +20,7 @@ class CountSketch:
 
     def __init__(self, width: int, size: int, generator: torch.Generator, like: Tensor):
         rounds = max(1, -(-width // size))
-        order = torch.randperm(rounds * size, generator=generator)
+        order = torch.randperm(rounds * size, generator=generator, device=generator.device)
         self.shape = (rounds, size)
         self.index = order.clamp_max(width).to(like.device)  # coordinate `width` is a zero
         self.sign = signs(width, generator, like)

@@ -19,9 +19,9 @@ def stream(seed: int) -> torch.Generator:
 
 def normals(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
     """Standard normal numbers, drawn in float32, of the dtype and on the device of `like`."""
-    return torch.randn(shape, generator=generator, dtype=torch.float32).to(like)
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device=generator.device).to(like)
 
 
 def signs(count: int, generator: torch.Generator, like: Tensor) -> Tensor:
     """Random signs (count,)."""
-    return (torch.randint(2, (count,), generator=generator) * 2 - 1).to(like)
+    return (torch.randint(2, (count,), generator=generator, device=generator.device) * 2 - 1).to(like)

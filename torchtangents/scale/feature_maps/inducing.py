@@ -146,7 +146,8 @@ def landmarks(
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(x):
         raise ValueError(f"count: expected a number of landmarks from 1 to {len(x)}, got {count!r}")
     if method == "random":
-        return torch.randperm(len(x), generator=generator)[:count].to(x.device)
+        device = "cpu" if generator is None else generator.device
+        return torch.randperm(len(x), generator=generator, device=device)[:count].to(x.device)
     with torch.no_grad():
         return _pivots(_VERBS[kernel], skeleton(model), x, count, progress)
 
