@@ -14,6 +14,8 @@ def as_arguments(x: Any, name: str) -> tuple:
     tensors = [a for a in args if isinstance(a, Tensor)]
     if not tensors:
         raise TypeError(f"expected {name} as a tensor (N, ..) or a tuple of forward's arguments, got {type(x).__name__}")
+    for t in tensors:
+        check_dense(t, name)
     first = tensors[0]
     whole = not first.is_floating_point() and not first.is_complex()  # tokens, or images that forward converts
     if first.ndim < 1 or (first.ndim == 1 and not whole):
@@ -27,10 +29,23 @@ def as_arguments(x: Any, name: str) -> tuple:
     return args
 
 
+def check_dense(t: Tensor, name: str) -> None:
+    """Refuse sparse and nested tensors."""
+    if t.is_nested:
+        raise TypeError(
+            f"expected {name} as a dense tensor, got a nested one; pad it (torch.nested.to_padded_tensor) and give masks"
+        )
+    if t.layout != torch.strided:
+        raise TypeError(f"expected {name} as a dense tensor, got {t.layout}; use {name}.to_dense()")
+
+
 def check_finite(args: tuple, name: str) -> None:
-    """Refuse NaN and infinity, with the index of the first."""
+    """Refuse NaN and infinity, with the index of the first, and what holds no numbers, or not one after the other."""
     tensors = [a for a in args if isinstance(a, Tensor)]
     for i, t in enumerate(tensors):
+        check_dense(t, name)
+        if t.is_meta:
+            raise ValueError(f"expected numbers in {name}, got a tensor on the meta device; only tt.trace takes shapes alone")
         if t.is_floating_point() and not _finite(t):
             at = tuple((~torch.isfinite(t)).nonzero()[0].tolist())
             where = name if len(tensors) == 1 else f"{name}[{i}]"

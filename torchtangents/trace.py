@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import torch
 
 from .engine.trace import Trace, trace_of
 from .graph.program import record
+from .inputs import as_arguments
 
 
 def trace(net: torch.nn.Module, shape: Any, *, dtype: torch.dtype = torch.float32) -> Trace:
@@ -20,6 +22,7 @@ def trace(net: torch.nn.Module, shape: Any, *, dtype: torch.dtype = torch.float3
 
     Raises:
         UnsupportedError: as `ntk`.
+        TypeError: neither a shape nor tensors.
 
     Example:
         >>> import torch, torchtangents as tt
@@ -35,10 +38,6 @@ def trace(net: torch.nn.Module, shape: Any, *, dtype: torch.dtype = torch.float3
         2 (Linear)  Affine  -               1  -                8
         total: 1,323 operations a pair
     """
-    if isinstance(shape, torch.Tensor):
-        args: tuple = (shape,)
-    elif all(isinstance(s, int) for s in shape):
-        args = (torch.zeros(tuple(shape), dtype=dtype),)
-    else:
-        args = tuple(shape)
-    return trace_of(record(net, args))
+    if isinstance(shape, (tuple, list)) and shape and all(isinstance(s, Integral) for s in shape):
+        shape = torch.zeros(tuple(shape), dtype=dtype, device="cpu")
+    return trace_of(record(net, as_arguments(shape, "shape")))

@@ -219,6 +219,9 @@ BAD = {
     "too-small": (lambda: (net(), torch.randn(2, 3, 2, 8)), ValueError, r"0 \(Conv2d\): expected at least 3 positions"),
     "integers": (lambda: (net(), torch.zeros(2, 3, 8, 8, dtype=torch.uint8)), TypeError, "convert it"),
     "half": (lambda: (net(), torch.zeros(2, 3, 8, 8, dtype=torch.float16)), TypeError, "half precision"),
+    "sparse": (lambda: (net(), torch.zeros(2, 3, 8, 8).to_sparse()), TypeError, r"dense tensor, got torch.sparse_coo; use x1.to_dense"),
+    "nested": (lambda: (net(), torch.nested.nested_tensor([torch.zeros(3, 8, 8), torch.zeros(3, 8, 9)])), TypeError, "nested one; pad it"),
+    "no-numbers": (lambda: (net(), torch.zeros(2, 3, 8, 8, device="meta")), ValueError, "numbers in x1, got .* meta device"),
     "nan": (lambda: (net(), torch.zeros(2, 3, 8, 8).index_put((torch.tensor(1), torch.tensor(2), torch.tensor(3), torch.tensor(4)), torch.tensor(float("nan")))),
             ValueError, r"nan at index \(1, 2, 3, 4\)"),
     "infinite": (lambda: (net(), torch.full((2, 3, 8, 8), float("inf"))), ValueError, r"inf at index \(0, 0, 0, 0\)"),
@@ -239,6 +242,16 @@ def test_bad_input_is_named(name):
     build, error, pattern = BAD[name]
     with pytest.raises(error, match=f"(?s){pattern}"):
         tt.ntk(*build())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [torch.zeros(2, 3, 8, 8).numpy(), [[1.0]], (), torch.zeros(2, 3, 8, 8).to_sparse()],
+    ids=["numpy", "list", "nothing", "sparse"],
+)
+def test_what_is_no_shape_has_no_trace(given):
+    with pytest.raises(TypeError, match="expected shape as"):
+        tt.trace(net(), given)
 
 
 @pytest.mark.parametrize("n1", [0, 2])
