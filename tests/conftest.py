@@ -1,6 +1,8 @@
 """Settings of every test: one seed, long draws only when asked for, and a line that says what is tested."""
 
+import dataclasses
 import os
+from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports triton: its kernels run on the CPU
@@ -10,6 +12,12 @@ import torch
 
 import torchtangents
 from torchtangents import native
+
+if not os.environ.get("TORCHTANGENTS_LONG"):  # whether each sum of whole numbers overflows: a quarter of the interpreter's time
+    with suppress(ImportError, AttributeError, TypeError):  # no triton, or one without this option
+        from triton.runtime.interpreter import interpreter_builder
+
+        interpreter_builder.options = dataclasses.replace(interpreter_builder.options, sanitize_overflow=False)
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings, ten times so on busy cores
 

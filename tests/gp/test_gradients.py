@@ -38,8 +38,8 @@ FAMILY = (  # by the rule of hardtanh and relu6, which are always checked
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * any(f in n for f in FAMILY)) for n in NETS])
 def test_first(name):
     kernel, at = as_function(name, "kernels")
-    if at:
-        assert torch.autograd.gradcheck(kernel, at, fast_mode=True)
+    if at:  # gradients that are asked for in part are tests/engine/test_operator.py's
+        assert torch.autograd.gradcheck(kernel, at, fast_mode=True, check_undefined_grad=False)
 
 
 COMMON = [
