@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 
+LEAST = (3, 6)  # of triton: the kernels have not run on a GPU with any before
+
 
 def interpreted() -> bool:
     """Whether Triton reads kernels in place of compiling them.
@@ -27,8 +29,15 @@ def why_not() -> str | None:
     """
     if importlib.util.find_spec("triton") is None:
         return 'the package triton is not installed; pip install "torchtangents[triton]"'
-    if interpreted():
-        return None
     import torch
 
-    return None if torch.cuda.is_available() else "torch sees no CUDA device"
+    if not interpreted() and not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    import triton
+
+    found = tuple(int(part) for part in triton.__version__.split(".")[:2])
+    return (
+        None
+        if found >= LEAST
+        else f"expected triton {'.'.join(map(str, LEAST))} or later, got {triton.__version__}; pip install -U triton"
+    )

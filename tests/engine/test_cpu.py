@@ -1,7 +1,6 @@
 """csrc against the reference in float64: every case, both precisions, every instruction set."""
 
 import functools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -149,17 +148,10 @@ def test_duplicates_in_a_fully_connected_net():
         assert error(mine, other, own, own) < FLOAT32
 
 
-def before_torch_2_9(monkeypatch, precision):
-    """Without the setting of its own that matrix products have since."""
-    monkeypatch.setattr(torch.backends, "mkldnn", SimpleNamespace())
-    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: precision)
-
-
 ALLOWING = {
     "medium": lambda monkeypatch: torch.set_float32_matmul_precision("medium"),
     "high": lambda monkeypatch: torch.set_float32_matmul_precision("high"),
     "of products": lambda monkeypatch: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),
-    "before 2.9": lambda monkeypatch: before_torch_2_9(monkeypatch, "medium"),
 }
 
 
@@ -179,8 +171,6 @@ def test_products_that_torch_may_round_are_in_double_precision(allow, monkeypatc
     assert all(torch.equal(a, b.float()) for a, b in zip(mine, exact, strict=True))
     single = tt.ntk(net, x, backend="cpu")
     assert not torch.equal(single, mine.ntk)
-    before_torch_2_9(monkeypatch, "highest")
-    assert torch.equal(tt.ntk(net, x, backend="cpu"), single)
 
 
 @pytest.mark.parametrize(("dtype", "largest"), [(torch.float32, 1.2e19), (torch.float64, 8e153)])

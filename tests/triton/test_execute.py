@@ -152,6 +152,12 @@ def test_small_inputs_of_networks_without_biases_are_scaled(kind):
         assert torch.equal(plain * 2.0**-100, small)  # a GPU takes for 0 what is below 1e-38
 
 
+def test_of_a_triton_before_those_it_ran_with_it_says_so(monkeypatch):
+    monkeypatch.setattr("triton.__version__", "3.5.1")
+    with pytest.raises(tt.UnsupportedError, match=r"expected triton 3\.6 or later, got 3\.5\.1"):
+        tt.ntk(NETS["fc-relu"](), inputs("fc-relu", 2), backend="triton")
+
+
 def test_without_cuda_it_says_so(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -55,8 +55,7 @@ def too_coarse(first: Program, second: Program) -> bool:
 
 def _rounded() -> bool:
     """Whether torch was allowed to round what such a product multiplies, to bfloat16 say, by any of its settings."""
-    matmul = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
-    return torch.get_float32_matmul_precision() != "highest" if matmul is None else matmul.fp32_precision in ("bf16", "tf32")
+    return torch.backends.mkldnn.matmul.fp32_precision in ("bf16", "tf32")
 
 
 def _many_are_close(x1: Tensor, x2: Tensor, shared: bool) -> bool:
