@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, run by Python under torch.compile, whose graph breaks there; without one the compiler is not even imported."""
+    """The function, run by Python under torch.compile, whose graph breaks there; without one it is not even imported."""
 
     @wraps(function)
     def outer(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -25,5 +25,5 @@ def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def on_host() -> AbstractContextManager:
-    """Tensors without a device of their own go to the CPU, where kernels are planned, whatever `torch.set_default_device` says."""
+    """Tensors made without a device go to the CPU, where kernels are planned, whatever `torch.set_default_device` says."""
     return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")

@@ -23,7 +23,7 @@ def evaluate(out, x, y, k, e, n: tl.constexpr, EXACT: tl.constexpr, WIDE: tl.con
     at = tl.arange(0, n)
     value = tl.load(k + at)
     found, slope, distance = relu_core(
-        PI, 1.0, tl.load(x + at), tl.load(y + at), value, value * 0 + 1, tl.load(e + at), True, EXACT, WIDE
+        value * 0 + PI, 1.0, tl.load(x + at), tl.load(y + at), value, value * 0 + 1, tl.load(e + at), True, EXACT, WIDE
     )
     tl.store(out + at, found)
     tl.store(out + n + at, slope)

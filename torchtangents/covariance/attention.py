@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .block import Block
 from .node import Context, Memory, Node
-from .pair import as_column, safe_sqrt
+from .pair import as_column, floored, safe_sqrt
 from .whole import Dense, Mix, count, whole
 
 SCORES = ("softmax", "relu", "abs", "identity")
@@ -90,7 +90,7 @@ class Bilinear(Dense):
         distance = None
         if context.distance:
             v1, v2 = context.sides("v", grid)
-            distance = (v1 + v2 - 2 * nngp).clamp_min(0)
+            distance = floored(v1 + v2 - 2 * nngp)
             if self.size == context.twin.size and self.allowed is None:
                 distance = torch.minimum(distance, self._bound(context, *blocks))
             distance = grid.mask(distance)

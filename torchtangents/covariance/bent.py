@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..native import angles, transformed
-from .pair import Pair
+from .pair import Pair, floored
 
 Number = float | Tensor
 _TERMS = {torch.float64: 9, torch.float32: 5}
@@ -37,7 +37,7 @@ def expectations(pair: Pair, level: Number, bend: Number, far: bool) -> tuple[Te
 def plain(pair: Pair, level: Number, bend: Number, far: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """The same from the angle, step by step."""
     slope = level - bend * pair.theta
-    distance = (level * pair.squared_distance - 2 * bend * bow(pair)).clamp_min(0) if far else None
+    distance = floored(level * pair.squared_distance - 2 * bend * bow(pair)) if far else None
     return slope * pair.q + bend * pair.s, slope, distance
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from .block import Block
 from .combine import Scalar, weighted
 from .node import Context, Memory, Node
-from .pair import as_column
+from .pair import as_column, floored
 from .pointwise import Pointwise
 
 
@@ -62,7 +62,7 @@ class Correlated(Node):
         if context.distance:
             v1, v2 = context.sides("shared", grid)
             d = summed(lambda b: b.distance, m1 + m2) + (v1 - v2) * (m1 - m2)
-            d = grid.mask(d.clamp_min(0))
+            d = grid.mask(floored(d))
         if f.ntk is not None:
             left, right = context.sides("slope", grid)
             ntk = grid.mask(summed(lambda b: b.ntk, left + right))

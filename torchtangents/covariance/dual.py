@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .pair import Pair, as_column
+from .pair import Pair, as_column, floored
 from .refusal import refuse
 
 Scalar = float | Tensor
@@ -61,7 +61,7 @@ class Dual:
 
     def distance(self, pair: Pair, out1: Tensor, out2: Tensor) -> Tensor:
         """E (f(u) - f(v))^2, given the second moments of both; smooth functions run in float64, where this is enough."""
-        return (out1 + out2 - 2 * self.nngp(pair)).clamp_min(0)
+        return floored(out1 + out2 - 2 * self.nngp(pair))
 
     def expectations(self, pair: Pair, out: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """E f f', E f' f' (None where it costs as much again: call `slope`), and `distance` given `out`, if it is."""

@@ -32,7 +32,7 @@ class ABReLU(Dual):
     def function(self, x: Tensor) -> Tensor:
         if not self.breakpoints:
             return self.a * x
-        return as_column(self.a, x) * x.clamp_max(0) + as_column(self.b, x) * x.clamp_min(0)
+        return torch.where(x > 0, as_column(self.b, x) * x, as_column(self.a, x) * x)
 
     def nngp(self, pair: Pair) -> Tensor:
         return expectations(pair, *self._constants(pair.q), False)[0]

@@ -9,6 +9,7 @@ from .. import native
 from .block import Block
 from .grid import Grid, Size
 from .node import Context, Memory, Node
+from .pair import floored
 
 Scalar = float | Tensor
 DATA: frozenset = frozenset(["the input"])  # the root of everything that is data: two of them are never independent
@@ -107,7 +108,7 @@ class Given(Node):
         distance = None
         if context.distance:
             v1, v2 = context.sides("v", grid) if context.memory1 else _own_sides(grid, dense)
-            distance = grid.mask((v1 + v2 - 2 * q).clamp_min(0))
+            distance = grid.mask(floored(v1 + v2 - 2 * q))
         return Block(grid, q, distance, ntk)
 
     def remembers(self, distance: bool) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 from .block import Block
 from .grid import Grid, Planes, Size, replace_axis, zero_planes
 from .node import Context, Memory, Node
+from .pair import floored
 from .rows import Rows, congruence
 
 
@@ -84,7 +85,7 @@ class Linear(Node):
         distance = distance + (s1 - s2) * (a1 - a2)
         if not (self.rows.copies and twin.rows.copies):
             h1, h2 = context.sides("half", grid)
-            distance = torch.minimum((distance - h1 - h2).clamp_min(0), self._cap(grid, block, twin))
+            distance = torch.minimum(floored(distance - h1 - h2), self._cap(grid, block, twin))
         return grid.mask(distance)
 
     def _cap(self, grid: Grid, block: Block, twin: Linear) -> Tensor:
@@ -199,8 +200,8 @@ class Sum(Node):
         if self.positions == twin.positions:
             zero = replace_axis(block.grid.planes, self.axis, (0,))
             equal = self._total(block.grid, block.grid.select(block.distance, zero))  # type: ignore[arg-type]
-            distance = torch.minimum(distance.clamp_min(0), equal * (s1 * self.weight))
-        return Block(grid, out.nngp, grid.mask(distance.clamp_min(0)), out.ntk)
+            distance = torch.minimum(floored(distance), equal * (s1 * self.weight))
+        return Block(grid, out.nngp, grid.mask(floored(distance)), out.ntk)
 
     def cost(self) -> int:
         return 1

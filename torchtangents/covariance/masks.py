@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .block import Block
 from .node import Context, Memory, Node
+from .pair import floored
 from .refusal import placed, refuse
 
 
@@ -37,7 +38,7 @@ class Weigh(Node):
         if not context.distance or out.distance is None:
             return Block(grid, out.nngp, None, out.ntk)
         v1, v2 = context.sides("v", grid)
-        distance = (out.distance + (w1 - w2) * (w1 * v1 - w2 * v2)).clamp_min(0)
+        distance = floored(out.distance + (w1 - w2) * (w1 * v1 - w2 * v2))
         return Block(grid, out.nngp, grid.mask(distance), out.ntk)
 
 

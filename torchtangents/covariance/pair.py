@@ -30,6 +30,13 @@ def safe_sqrt(x: Tensor) -> Tensor:
     return torch.where(positive, torch.where(positive, x, 1).sqrt(), 0)
 
 
+def floored(x: Tensor) -> Tensor:
+    """max(x, 0) with the gradient 1 at 0, which `clamp_min` has before torch 2.14 and not from there on."""
+    if not x.requires_grad and not transformed(x):
+        return x.clamp_min(0)
+    return torch.where(x < 0, 0, x)
+
+
 def as_column(value: float | Tensor, like: Tensor) -> float | Tensor:
     """A scalar parameter that takes part in arithmetic with `like` without promoting it."""
     return value.to(like) if isinstance(value, Tensor) else value
@@ -90,8 +97,8 @@ class Pair:
         """(A, B)."""
         d = safe_sqrt(self.squared_distance)
         gap, total = (self.x - self.y).abs(), self.x + self.y
-        near = (d - gap).clamp_min(0) * (d + gap)
-        far = (total - d).clamp_min(0) * (total + d)
+        near = floored(d - gap) * (d + gap)
+        far = floored(total - d) * (total + d)
         noise = _NOISE * torch.finfo(near.dtype).eps * gap * total
         near = torch.where(near > noise, near, 0)  # parallel inputs of different lengths are parallel, not at sqrt(eps)
         near = torch.where(self.m > 0, near, 0)

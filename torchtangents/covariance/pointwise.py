@@ -9,7 +9,7 @@ from .block import Block
 from .dual import Dual
 from .laws import equal_positions
 from .node import Context, Memory, Node
-from .pair import Pair
+from .pair import Pair, floored
 from .refusal import located, refuse
 
 
@@ -139,10 +139,10 @@ class Normalize(Node):
             (c1, c2), (m1, m2) = context.sides("shift", grid), context.sides("mean", grid)
             q = q - c1 * m2 - m1 * c2 + c1 * c2
             if d is not None:
-                d = (d - (c1 - c2) * (2 * (m1 - m2) - (c1 - c2))).clamp_min(0)
+                d = floored(d - (c1 - c2) * (2 * (m1 - m2) - (c1 - c2)))
         if d is not None:
             v1, v2 = context.sides("v", grid)
-            d = grid.mask((r1 * r2 * d + (r1 - r2) * (v1 * r1 - v2 * r2)).clamp_min(0))
+            d = grid.mask(floored(r1 * r2 * d + (r1 - r2) * (v1 * r1 - v2 * r2)))
         ntk = block.ntk
         if ntk is not None:
             ntk = r1 * r2 * ntk

@@ -7,6 +7,7 @@ from torch import Tensor
 from .block import Block
 from .grid import Grid, Planes
 from .node import Context, Memory, Node
+from .pair import floored
 from .refusal import refuse
 
 
@@ -45,7 +46,7 @@ class Product(Node):
         if context.distance and h.distance is not None and g.distance is not None:
             (h1, h2), (g1, g2) = context.sides("first", grid), context.sides("second", grid)
             apart = h.distance * (2 * (g1 + g2) - g.distance) + (2 * (h1 + h2) - h.distance) * g.distance
-            distance = grid.mask((apart + 2 * (h1 - h2) * (g1 - g2)).clamp_min(0) / 4)
+            distance = grid.mask(floored(apart + 2 * (h1 - h2) * (g1 - g2)) / 4)
         return Block(grid, h.nngp * g.nngp, distance, ntk)
 
     def cost(self) -> int:
@@ -76,7 +77,7 @@ class Weighted(Node):
         distance = None
         if context.distance and block.distance is not None:
             v1, v2 = context.sides("v", grid)
-            distance = grid.mask((c1 * c2 * block.distance + (c1 - c2) * (c1 * v1 - c2 * v2)).clamp_min(0))
+            distance = grid.mask(floored(c1 * c2 * block.distance + (c1 - c2) * (c1 * v1 - c2 * v2)))
         ntk = None if block.ntk is None else c1 * c2 * block.ntk
         return Block(grid, c1 * c2 * block.nngp, distance, ntk)
 

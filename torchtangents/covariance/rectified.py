@@ -80,7 +80,7 @@ class RectifiedMonomial(Dual):
         self.degree = degree
 
     def function(self, x: Tensor) -> Tensor:
-        return (x >= 0).to(x.dtype) if self.degree == 0 else x.clamp_min(0) ** self.degree
+        return (x >= 0).to(x.dtype) if self.degree == 0 else torch.relu(x) ** self.degree
 
     @staticmethod
     def _kernel(pair: Pair, n: int) -> Tensor:

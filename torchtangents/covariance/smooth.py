@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .dual import Dual
-from .pair import Pair, as_column
+from .pair import Pair, as_column, floored
 
 
 class Erf(Dual):
@@ -82,8 +82,8 @@ class Sin(Dual):
     def _waves(self, pair: Pair) -> tuple:
         a, b, c = (as_column(p, pair.q) for p in (self.a, self.b, self.c))
         turn = (2 * c).cos() if isinstance(c, Tensor) else math.cos(2 * c)
-        difference = torch.exp(-b * b / 2 * pair.squared_distance.clamp_min(0))  # a rounding below 0 may be large
-        total = torch.exp(-b * b / 2 * (pair.v1 + pair.v2 + 2 * pair.q).clamp_min(0))
+        difference = torch.exp(-b * b / 2 * floored(pair.squared_distance))  # a rounding below 0 may be large
+        total = torch.exp(-b * b / 2 * floored(pair.v1 + pair.v2 + 2 * pair.q))
         return a * a / 2, b * b, difference, turn * total
 
     def function(self, x: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class RBF(Dual):
         return math.sqrt(2) * torch.sin((2 * gamma) ** 0.5 * x + math.pi / 4)
 
     def nngp(self, pair: Pair) -> Tensor:
-        return torch.exp(-as_column(self.gamma, pair.q) * pair.squared_distance.clamp_min(0))
+        return torch.exp(-as_column(self.gamma, pair.q) * floored(pair.squared_distance))
 
     def slope(self, pair: Pair) -> Tensor:
         return 2 * as_column(self.gamma, pair.q) * self.nngp(pair)

@@ -9,7 +9,7 @@ from .block import Block
 from .grid import Grid, Planes, Size, every_plane
 from .laws import equal_positions
 from .node import Context, Memory, Node
-from .pair import safe_sqrt
+from .pair import floored, safe_sqrt
 
 
 def whole(grid: Grid, values: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class Mix(Dense):
         if context.distance and block.distance is not None:
             distance = change(block.distance)
             (h1, h2), (s1, s2), (a1, a2) = (context.sides(name, grid) for name in ("half", "sum", "alpha"))
-            distance = (distance - h1 - h2 + (s1 - s2) * (a1 - a2)).clamp_min(0)
+            distance = floored(distance - h1 - h2 + (s1 - s2) * (a1 - a2))
             distance = grid.mask(torch.minimum(distance, self._bound(context, grid, block, g1, g2)))
         return Block(grid, change(block.nngp), distance, ntk)
 
