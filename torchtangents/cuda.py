@@ -35,9 +35,6 @@ def why_not() -> str | None:
         return "torch sees no CUDA device"
     import triton
 
-    found = tuple(int(part) for part in triton.__version__.split(".")[:2])
-    return (
-        None
-        if found >= LEAST
-        else f"expected triton {'.'.join(map(str, LEAST))} or later, got {triton.__version__}; pip install -U triton"
-    )
+    if tuple(int(part) for part in triton.__version__.split(".")[:2]) < LEAST:
+        return f"expected triton {LEAST[0]}.{LEAST[1]} or later, got {triton.__version__}; pip install -U triton"
+    return None
