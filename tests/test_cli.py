@@ -24,15 +24,8 @@ def demo(monkeypatch):
 def test_info_prints_versions_and_backends(capsys):
     assert cli.main(["info"]) == 0
     printed = capsys.readouterr().out
-    for word in (
-        "torchtangents",
-        torch.__version__.split("+")[0],
-        platform.python_version(),
-        "gpytorch",
-        "reference",
-        "cuda",
-        "threads",
-    ):
+    versions = (torch.__version__.split("+")[0], platform.python_version())
+    for word in ("torchtangents", *versions, "gpytorch", "reference", "cuda", "threads"):
         assert word in printed
 
 

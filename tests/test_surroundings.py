@@ -18,6 +18,12 @@ CASES = {
     "ensemble": lambda net, x: tt.predict.Ensemble(net, x, x[:, :1], kernel="ntk", diag_reg=1e-3).at(t=3.0, x_test=x[:2])[0],
     "gp": lambda net, x: tt.gp.InfiniteWidthKernel(net, "ntk").double()(x).to_dense(),
     "posterior": lambda net, x: tt.predict.Posterior(tt.nngp(net, x), x[:, :1], diag_reg=1e-3).at(tt.nngp(net, x[:2], x)).mean,
+    "scale.features": lambda net, x: tt.scale.features(
+        torch.nn.Sequential(net[0], tt.nn.ReLU(), net[2]), dim=16, generator=torch.Generator().manual_seed(0)
+    )(x),
+    "scale.nystrom": lambda net, x: tt.scale.nystrom(net, x[:2])(x),
+    "scale.landmarks": lambda net, x: x[tt.scale.landmarks(net, x.detach(), 2, method="random", generator=torch.Generator())],
+    "scale.solve": lambda net, x: tt.scale.solve(tt.ntk(net, x).detach().numpy(), x.detach()[:, :1], diag_reg=1e-2).alpha,
     "empirical.ntk": lambda net, x: tt.empirical.ntk(net, x),
     "empirical.nngp": lambda net, x: tt.empirical.nngp(net, x),
     "empirical.kernels": lambda net, x: tt.empirical.kernels(net, x).ntk,
@@ -31,12 +37,16 @@ CASES = {
     "empirical.features": lambda net, x: tt.empirical.features(net, x, dim=16),
 }
 
-SLOW_TO_TRACE = ("tt.linearize", "ensemble")  # by the compiler, which is torch's doing
+TRACED_BY_TORCH = (
+    "tt.linearize",
+    "ensemble",
+    "scale.features",
+    "scale.nystrom",
+    "scale.landmarks",
+    "scale.solve",
+)  # what is around
 ON_THE_DEFAULT_DEVICE = ("gp",)  # parameters, as those of any module
-TENSORS_OF_THEIR_OWN = (
-    "product-with-numbers",
-    "sequence-matrix-left",
-)  # networks whose forward makes some, where torch puts them
+TENSORS_OF_THEIR_OWN = ("product-with-numbers", "sequence-matrix-left")  # made by forward, where torch puts them
 
 
 def net_and_inputs():
@@ -45,7 +55,7 @@ def net_and_inputs():
     return net, torch.randn(5, 3, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in SLOW_TO_TRACE])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in TRACED_BY_TORCH])
 @pytest.mark.filterwarnings("ignore")  # of the compiler's about what it cannot trace
 def test_verbs_under_the_compiler(name):
     torch._dynamo.reset()
@@ -97,3 +107,23 @@ def test_verbs_under_autocast(name):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = CASES[name](net, x)
     torch.testing.assert_close(found, usual, rtol=FLOAT32, atol=FLOAT32)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_networks_under_autocast(name):
+    net, x = NETS[name](), inputs(name, 2)
+    x = x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+    usual = (*tt.kernels(net, x), tt.nngp(net, x, diagonal=True))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = (*tt.kernels(net, x), tt.nngp(net, x, diagonal=True))
+    torch.testing.assert_close(found, usual, rtol=FLOAT32, atol=FLOAT32)
+
+
+@pytest.mark.parametrize("made", [tt.empirical.operator, tt.empirical.ntk_vp], ids=["operator", "ntk_vp"])
+def test_products_that_were_made_before_autocast(made):
+    """The last layer's outputs are of single precision there too."""
+    net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Linear(8, 4), torch.nn.LayerNorm(4))
+    x = torch.randn(5, 3)
+    products, v = made(net, x), torch.ones(5, 1) if made is tt.empirical.operator else torch.ones(5, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(TypeError, match="outside of autocast"):
+        products @ v if made is tt.empirical.operator else products(v)

@@ -163,3 +163,12 @@ def test_explain_says_how(capsys):
     assert "the Jacobian would take" in said
     assert all(name in said for name, _ in net.named_parameters())
     assert "products of positions" in said
+
+
+@pytest.mark.parametrize("verb", ["ntk", "nngp", "diagonal", "trace", "ntk_vp", "pseudo_ntk"])
+def test_tensors_that_are_not_dense(verb):
+    x = torch.zeros(2, 3)
+    with pytest.raises(TypeError, match=r"dense tensor, got torch\.sparse_coo"):
+        getattr(empirical, verb)(nn.Linear(3, 2), x.to_sparse())
+    with pytest.raises(TypeError, match="nested one; pad it"):
+        getattr(empirical, verb)(nn.Linear(3, 2), torch.nested.nested_tensor([x[0], x[1, :2]]))

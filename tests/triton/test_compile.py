@@ -12,11 +12,8 @@ import torchtangents
 
 pytest.importorskip("triton")
 _SPILLED = 64  # bytes a thread, in double precision
-_CAPPED = {
-    "run-halved": 32,
-    "run-spread": 64,
-    "run-spread-odd": 64,
-}  # held to 128 registers: sixteen warps on a multiprocessor are worth more
+# Of kernels held to 128 registers: sixteen warps on a multiprocessor are worth more.
+_CAPPED = {"run-halved": 32, "run-spread": 64, "run-spread-odd": 64}
 
 
 @pytest.mark.slow

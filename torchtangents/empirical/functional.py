@@ -14,8 +14,9 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from ..inputs import check_finite
+from ..inputs import check_dense, check_finite
 from .derivatives import ForwardDerivatives
+from .hazards import check_precision
 
 Inputs = Any  # a tensor (N, ..), a tuple of positional arguments, or a mapping of keyword arguments
 Selection = Iterable[str] | Callable[[str, Tensor], bool] | None
@@ -68,6 +69,8 @@ def data(x: Inputs, name: str = "x") -> Data:
             f"expected {name} as a tensor (N, ..), a tuple of forward's arguments or a mapping of its keyword arguments, "
             f"got {type(x).__name__} without a tensor"
         )
+    for t in tensors:
+        check_dense(t, name)
     sizes = [len(t) if t.ndim else 0 for t in tensors]
     if sizes[0] == 0 or len(set(sizes)) > 1:
         shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
@@ -216,6 +219,7 @@ class Function:
         self.outputs = self._probe(self.data)  # of one sample
 
     def __call__(self, parameters: Parameters, some: Data, order: int = 1) -> Any:
+        check_precision(self.device)  # at every call: what was made outside of autocast may be used within
         return call(self.model, {**self.fixed, **parameters}, some.args, some.kwargs, order)
 
     def also(self, x: Inputs, name: str = "x2") -> Data:

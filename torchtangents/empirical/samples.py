@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ..inputs import check_finite
+from ..inputs import check_dense, check_finite
 
 
 class Samples:
@@ -19,6 +19,9 @@ class Samples:
         self.name = name
         args, kwargs = _arguments(x)
         self.leaves, self.spec = pytree.tree_flatten((args, kwargs))
+        for leaf in self.leaves:
+            if isinstance(leaf, Tensor):
+                check_dense(leaf, name)
         self.at = [i for i, leaf in enumerate(self.leaves) if isinstance(leaf, Tensor) and leaf.ndim]
         if not self.at:
             raise TypeError(

@@ -82,7 +82,8 @@ class FeatureMap:
         """The features of one piece, with its data checked before and the result after."""
         as_arguments(x, "x")
         check_finite((x,), "x")
-        out = self._features(x)
+        with torch.autocast(x.device.type, enabled=False):  # which would round the features' products
+            out = self._features(x)
         check_result(out, out.dtype)
         return out
 
